@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// What a tenant uses, counted from its instances' records, and its quotas. Work in flight counts
+// (transition_usage). Consistent only under the tenant's lock. A damaged instance record counts as
+// running with its pool's resources, so that damage never frees quota. Templates do not count.
+#pragma once
+#include "state/instance.h"
+
+struct usage_counts { // instances by status; damaged ones in none of the others
+	uint32_t created, ready, running, warm, sleeping, stopped, destroyed, damaged;
+};
+
+struct usage {
+	uint32_t pools;
+	uint32_t total_instances;
+	struct usage_counts instance_counts;
+	uint64_t total_vcpus;	 // of running, warm and damaged ones
+	uint64_t total_mem_mib;	 // of the same
+	uint64_t total_disk_mib; // data disks of all, as asked for
+};
+extern const struct field usage_fields[];
+extern const struct field usage_counts_fields[];
+
+int usage_of_tenant(const struct tenant *t, struct usage *ret, struct err *e) MUST_CHECK;
+// One pool's share (pools is 1).
+int usage_of_pool(const struct tenant *t, const struct pool *p, struct usage *ret,
+		  struct err *e) MUST_CHECK;
+// i NULL: a damaged record.
+void usage_add(struct usage *u, const struct instance *i, const struct pool *p);
+
+// Kind quota, naming the limit, what is used and what was asked.
+int usage_check_pool(const struct tenant *t, const struct usage *u,
+		     struct err *e) MUST_CHECK; // one more pool
+// n more instances of p (pool_total: instances p has); max_instances_per_pool and max_disk_gib.
+int usage_check_create(const struct tenant *t, const struct pool *p, const struct usage *u,
+		       uint32_t pool_total, uint32_t n, struct err *e) MUST_CHECK;
+// i is to run: max_running, max_vcpus, max_mem_mib. u includes i as it is now.
+int usage_check_start(const struct tenant *t, const struct pool *p, const struct usage *u,
+		      const struct instance *i, struct err *e) MUST_CHECK;
+// i is to be warm: max_warm.
+int usage_check_warm(const struct tenant *t, const struct usage *u, const struct instance *i,
+		     struct err *e) MUST_CHECK;
