@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: MIT
+// A netlink socket through libmnl, with the kernel's own reason (extended ACK) in the message. The
+// only header that includes libmnl; used by link and nft, so by mvm-bridge alone.
+#pragma once
+#include "base/err.h"
+#include <libmnl/libmnl.h>
+
+struct nl {
+	struct mnl_socket *sock;
+	unsigned port;
+	unsigned first, seq; // numbers of the first and the last request being built
+	char out[8192];	     // the request being built
+	char in[65536];	     // one datagram of answers
+};
+#define cleanup_nl cleanup(nl_freep)
+
+int nl_new(int bus, struct nl **ret, struct err *e) MUST_CHECK; // NETLINK_ROUTE, NETLINK_NETFILTER
+void nl_free(struct nl *nl);
+void nl_freep(struct nl **nl);
+// Starts a request in nl->out; NLM_F_REQUEST and a fresh number are added.
+struct nlmsghdr *nl_begin(struct nl *nl, uint16_t type, uint16_t flags);
+// Starts one more request behind req in nl->out, so that both go in one sendmsg: the kernel works
+// on them without a kill in between.
+struct nlmsghdr *nl_more(struct nl *nl, const struct nlmsghdr *req, uint16_t type, uint16_t flags);
+// Sends nl->out up to the end of last and reads every answer: one ACK for each request (NLM_F_ACK
+// is added), or a dump to its end; cb gets what is neither. The first refusal is the error, the
+// rest is read all the same. -EINTR: a dump was not consistent, ask again.
+int nl_talk(struct nl *nl, const struct nlmsghdr *last, mnl_cb_t cb, void *data,
+	    struct err *e) MUST_CHECK;
+// The same for requests built elsewhere (an nftables batch): `requests` of them ask for an ACK,
+// their numbers are first to last.
+int nl_talk_batch(struct nl *nl, const void *data, size_t len, unsigned first, unsigned last,
+		  unsigned requests, struct err *e) MUST_CHECK;
