@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT
+#include "guest/agent.h"
+
+#include <stdarg.h>
+
+#include "base/log.h"
+#include "guest/agent_core.h"
+
+int agent_new(struct loop *l, const struct agent_hooks *hooks, void *arg, struct agent **ret,
+	      struct err *e)
+{
+	struct agent *a = base_alloc(1, sizeof(*a));
+
+	(void)e;
+	a->loop = l;
+	a->hooks = *hooks;
+	a->arg = arg;
+	a->entry_fd = -1;
+	a->logs[GUEST_LOG_AGENT].size = 64 * KIB;
+	a->logs[GUEST_LOG_ENTRYPOINT].size = 256 * KIB;
+	for (size_t i = 0; i < COUNT(a->logs); i++)
+		a->logs[i].data = base_alloc(a->logs[i].size, 1);
+	*ret = a;
+	return 0;
+}
+
+void agent_free(struct agent *a)
+{
+	if (!a)
+		return;
+	for (struct conn *c = a->conns, *next; c; c = next) {
+		next = c->next;
+		agent_conn_free(c);
+	}
+	for (struct exec *x = a->execs, *next; x; x = next) {
+		next = x->next;
+		agent_exec_free(x);
+	}
+	agent_entry_free(a);
+	guest_welcome_clear(&a->welcome);
+	for (size_t i = 0; i < COUNT(a->logs); i++)
+		free(a->logs[i].data);
+	free(a);
+}
+
+void agent_take(struct agent *a, int fd)
+{
+	agent_conn_add(a, fd, false);
+	agent_settle(a);
+}
+
+void agent_dialled(struct agent *a, int fd)
+{
+	agent_conn_add(a, fd, true);
+	agent_settle(a);
+}
+
+static void free_dead(struct agent *a)
+{
+	for (struct conn **at = &a->conns; *at;) {
+		struct conn *c = *at;
+
+		if (!c->dead) {
+			at = &c->next;
+			continue;
+		}
+		*at = c->next;
+		a->conn_count--;
+		a->down_asked |= c->down;
+		if (c->exec)
+			agent_exec_orphan(c->exec);
+		if (c->ours)
+			a->hooks.dial_ended(a->arg, c->taken);
+		agent_conn_free(c);
+	}
+	for (struct exec **at = &a->execs; *at;) {
+		struct exec *x = *at;
+
+		if (!x->ended || x->conn) {
+			at = &x->next;
+			continue;
+		}
+		*at = x->next;
+		a->exec_count--;
+		agent_exec_free(x);
+	}
+}
+
+void agent_settle(struct agent *a)
+{
+	for (struct conn *c = a->conns; c; c = c->next)
+		agent_conn_settle(c);
+	free_dead(a);
+	if (a->down_asked) {
+		a->down_asked = false;
+		a->hooks.down(a->arg, &a->down);
+	}
+}
+
+void agent_child(struct agent *a, pid_t pid, int wait_status)
+{
+	if (pid == a->entry_pid)
+		agent_entry_ended(a, wait_status);
+	for (struct exec *x = a->execs; x; x = x->next)
+		if (x->pid == pid && !x->ended)
+			agent_exec_ended(x, wait_status);
+	agent_settle(a);
+}
+
+void agent_say(struct agent *a, const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(line, sizeof(line) - 1, fmt, ap);
+	va_end(ap);
+	log_clean(line);
+	log_info("", "%s", line);
+	memcpy(line + strlen(line), "\n", 2);
+	agent_ring_add(&a->logs[GUEST_LOG_AGENT], line, strlen(line));
+	for (struct conn *c = a->conns; c; c = c->next)
+		if (c->state == CONN_LOGS)
+			agent_log_pump(c);
+}
+
+bool agent_is_ready(const struct agent *a)
+{
+	return a->ready;
+}

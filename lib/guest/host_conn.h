@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// Inside of guest/host, for lib/guest/host*.c only: one connection, read and written by frames.
+#pragma once
+#include "guest/host.h"
+
+struct guest_conn {
+	int fd;	     // non-blocking
+	int gone_fd; // readable when the VMM has ended, or -1; not ours
+	struct buf in, out;
+	size_t used; // bytes at the front of in which the last frame took
+};
+
+struct guest_conn *host_conn_new(int fd, int gone_fd);
+// Hello in both directions.
+int host_conn_greet(struct guest_conn *c, int64_t deadline_ms, struct err *e) MUST_CHECK;
+// The next whole frame if it is there already: 1, with *payload valid until the next call; else 0.
+int host_conn_next(struct guest_conn *c, struct guest_head *h, const uint8_t **payload,
+		   struct err *e) MUST_CHECK;
+// Waits for it. Kind unavailable when the peer closes, failed when the VMM has ended.
+int host_conn_read(struct guest_conn *c, int64_t deadline_ms, struct guest_head *h,
+		   const uint8_t **payload, struct err *e) MUST_CHECK;
+// One read(2) into c->in; nothing being there yet is no failure.
+int host_conn_fill(struct guest_conn *c, struct err *e) MUST_CHECK;
+// As much of c->out as the socket takes now.
+int host_conn_push(struct guest_conn *c, struct err *e) MUST_CHECK;
+// All of it.
+int host_conn_flush(struct guest_conn *c, int64_t deadline_ms, struct err *e) MUST_CHECK;
+// An ERROR frame as *e, with "guest: " before it; anything else as a breach of the protocol.
+int host_conn_refused(const struct guest_head *h, const uint8_t *payload, struct err *e);
+// Waits for events on fd, for the end of the VMM, or for the deadline (an error).
+int host_wait(int fd, short events, int gone_fd, int64_t deadline_ms, struct err *e) MUST_CHECK;

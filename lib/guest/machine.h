@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// What the agent does to the guest it runs in. Plain system calls; no shell, no helper programs.
+// For mvm-guestd only.
+#pragma once
+#include "guest/agent.h"
+
+// Process 1: the usual mounts, links and loopback. As an ordinary service: nothing.
+// What fails is said on stderr; a guest without, say, /dev/shm still can say so itself.
+void machine_boot(void);
+// Host name, clock, random numbers, eth0, resolver.
+int machine_network(const struct guest_net *net, struct err *e) MUST_CHECK;
+void machine_clock(uint64_t utc_us); // when it is off by more than half a second
+void machine_seed(const uint8_t seed[32]);
+// Drives by file system label: mvm-data is mounted on /data; mvm-secrets and mvm-config are copied
+// into read-only tmpfs at /run/secrets (readable by user only) and /etc/mvm-config. An absent one
+// is none. ret_found: enum guest_drive, or-ed.
+int machine_drives(const char *user, uint32_t *ret_found, struct err *e) MUST_CHECK;
+// Where a reset by triple fault is the fast one (QEMU without a keyboard controller's delay).
+void machine_fast_reset(void);
+// Says why on the console (the host tells a reboot from a crash by that line), syncs, unmounts,
+// reboots. Every process has been ended. As an ordinary service: ends the agent only.
+void machine_down(const char *why);
+
+// machine_drive.c: label of the file system on an open block device; false when it is none we know.
+bool drive_label(int fd, char out[17]);
+// Copies regular files and directories, no others. Secrets: files 0400, directories 0500, the
+// owner's; else 0444 and 0555.
+struct drive_copy {
+	uid_t uid;
+	gid_t gid;
+	bool secret;
+	uint64_t left; // bytes that may still be copied
+	int depth;
+};
+int drive_copy(int from_dir, int to_dir, struct drive_copy *c, struct err *e) MUST_CHECK;
+// machine_netlink.c: one request and its acknowledgement.
+struct nlmsghdr;
+int netlink_send(struct nlmsghdr *req, struct err *e) MUST_CHECK;
