@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+// The verbs of mvm-instance that touch more than files, as rows for its verb table.
+#pragma once
+#include "base/tool.h"
+
+extern const struct opt cli_stop_opts[], cli_destroy_opts[];
+int cli_start(const struct call *call, struct buf *out, struct err *e);
+int cli_stop(const struct call *call, struct buf *out, struct err *e);
+int cli_destroy(const struct call *call, struct buf *out, struct err *e);
+int cli_stats(const struct call *call, struct buf *out, struct err *e);
+// The steps, called by mvm-instance@.service and mvm-sup.
+int cli_prepare(const struct call *call, struct buf *out, struct err *e);
+int cli_commit(const struct call *call, struct buf *out, struct err *e);
+int cli_drain(const struct call *call, struct buf *out, struct err *e);
+int cli_finish(const struct call *call, struct buf *out, struct err *e);
+
+#define CLI_STEP(word, text, fn)                                                                  \
+	{                                                                                         \
+		.name = (word), .args = "TENANT/POOL/INSTANCE", .summary = (text), .min_args = 1, \
+		.max_args = 1, .run = (fn), .flags = VERB_HIDDEN | VERB_RAW                       \
+	}

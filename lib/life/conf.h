@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+// /etc/mvm/mvm.conf: lines of "key = value", "#" comments. An environment variable MVM_<KEY> wins.
+// Keys: vmm (auto|firecracker|qemu), backend (auto|systemd|direct), firecracker_version,
+// firecracker_sha256 (of the release's tarball).
+#pragma once
+#include "base/err.h"
+
+#define CONF_VALUE 256
+// out: the value, or fallback when neither names it. An unreadable file, a line that is no pair, or
+// an unknown key is an error: a setting that is silently ignored is worse than none.
+int conf_get(const char *key, const char *fallback, char out[CONF_VALUE], struct err *e) MUST_CHECK;

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+#include "base/fault.h"
+#include "base/log.h"
+#include "base/path.h"
+#include "base/proc.h"
+#include "life/backend.h"
+#include "life/console.h"
+#include "life/held.h"
+#include "life/launch.h"
+#include "life/steps.h"
+#include "state/transition.h"
+#include "sys/jail.h"
+
+#define CONSOLE_LOOK 65536 // of the console's end, for the cause of an end
+#define CONSOLE_SHOW 6	   // lines of it in a message
+#define TOOL_MS	     60000
+#define GOING_DOWN   "mvm-guestd: going down: "
+
+struct ending {
+	enum instance_status status;
+	enum exit_cause cause;
+	char message[900];
+	struct result_error error; // code "": none
+};
+
+static bool environment_is(const char *name, const char *value)
+{
+	const char *v = getenv(name);
+
+	return v && str_eq(v, value);
+}
+
+static void read_console(const struct address *a, struct buf *text, char *lines, size_t size)
+{
+	struct err e = { 0 };
+
+	lines[0] = '\0';
+	if (console_tail(a, CONSOLE_LOOK, text, &e) < 0)
+		log_warn(a->instance, "console: %s", e.msg);
+	console_excerpt(text, CONSOLE_SHOW, lines, size);
+}
+
+// A VMM that ends with 0 was ended by its guest: the agent wrote why before it rebooted, a panic
+// stands on the console too, and what says neither was a reset.
+static enum exit_cause guest_cause(const struct buf *console)
+{
+	if (strstr(buf_text(console), GOING_DOWN))
+		return EXIT_GUEST_REBOOT;
+	if (strstr(buf_text(console), "Kernel panic"))
+		return EXIT_GUEST_PANIC;
+	return EXIT_GUEST_RESET;
+}
+
+static enum exit_cause own_cause(const struct buf *console)
+{
+	if (environment_is("SERVICE_RESULT", "oom-kill"))
+		return EXIT_OOM;
+	if (environment_is("SERVICE_RESULT", "timeout"))
+		return EXIT_TIMEOUT;
+	if (environment_is("EXIT_CODE", "killed"))
+		return EXIT_KILLED;
+	if (environment_is("EXIT_CODE", "exited") && environment_is("EXIT_STATUS", "0"))
+		return guest_cause(console);
+	return getenv("EXIT_CODE") ? EXIT_CRASHED : EXIT_KILLED;
+}
+
+static void ended_by_itself(const struct address *a, struct ending *end)
+{
+	cleanup_buf struct buf console = BUF_INIT;
+	char lines[600];
+
+	read_console(a, &console, lines, sizeof(lines));
+	end->status = INSTANCE_STOPPED;
+	end->cause = own_cause(&console);
+	(void)snprintf(end->message, sizeof(end->message), "the VMM ended (%s); console: %s",
+		       exit_cause_names[end->cause], lines);
+}
+
+// The launcher's helper, or prepare, wrote down why; when the VMM was quicker than the helper the
+// console has to tell.
+static void start_failed(const struct address *a, const struct instance *i, struct ending *end)
+{
+	cleanup_start struct start_record start = { 0 };
+	cleanup_buf struct buf console = BUF_INIT;
+	struct err e = { 0 }, why = { 0 };
+	char lines[500];
+
+	end->status = i->op.spent ? INSTANCE_STOPPED : (enum instance_status)i->op.from;
+	end->cause = EXIT_START_FAILED;
+	if (launch_load_start(a->instance, &start, &e) == 0 && start.error.code[0])
+		end->error = start.error;
+	// The backend's patience ends before ours: then the VMM's end is not the cause.
+	if (environment_is("SERVICE_RESULT", "timeout"))
+		(void)err_kind(&why, ERR_TIMEOUT, "the start took longer than its unit allows");
+	else if (!end->error.code[0])
+		(void)err_kind(&why, ERR_FAILED, "the VMM ended before the guest was ready");
+	if (why.no)
+		result_from_err(&why, "", &end->error);
+	lines[0] = '\0';
+	if (launch_written(a->instance))
+		read_console(a, &console, lines, sizeof(lines));
+	(void)snprintf(end->message, sizeof(end->message), "%.360s%s%s", end->error.message,
+		       lines[0] ? "; console: " : "", lines);
+	(void)snprintf(end->error.message, sizeof(end->error.message), "%s", end->message);
+}
+
+static void asked_for(const struct instance *i, struct ending *end)
+{
+	end->status = i->op.verb == DO_SLEEP ? INSTANCE_SLEEPING : INSTANCE_STOPPED;
+	end->cause = EXIT_ASKED;
+	(void)snprintf(end->message, sizeof(end->message), "%s was asked for",
+		       action_names[i->op.verb]);
+}
+
+// op.stage alone decides. False: nothing ran and nothing is to be written.
+static bool decide(const struct address *a, const struct instance *i, struct ending *end)
+{
+	if (instance_has_op(i) && i->op.stage == OP_ENDING)
+		asked_for(i, end);
+	else if (instance_has_op(i) && (i->op.stage == OP_ASKED || i->op.stage == OP_STARTING))
+		start_failed(a, i, end);
+	else if (i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM)
+		ended_by_itself(a, end);
+	else
+		return false;
+	return true;
+}
+
+static int record(struct held *h, const struct ending *end, struct err *e)
+{
+	bool ran = h->i.status == INSTANCE_RUNNING || h->i.status == INSTANCE_WARM;
+
+	if (held_save_exit(h, end->cause, end->message, end->error.code[0] ? &end->error : NULL,
+			   e) < 0)
+		return -e->no;
+	if (fault_point("life-finish-exit"))
+		return err_sys(e, "fault");
+	instance_set_status(&h->i, end->status);
+	if (ran)
+		clock_utc(h->i.last_stopped_at);
+	if (end->cause == EXIT_START_FAILED)
+		h->i.failures++;
+	memset(&h->i.vmm_process, 0, sizeof(h->i.vmm_process));
+	h->i.boot_id[0] = '\0';
+	instance_op_clear(&h->i);
+	return held_save(h, e);
+}
+
+static int release(const struct address *a, int vmm, struct err *e)
+{
+	address_text address;
+	const char *const argv[] = { "mvm-bridge", "tap-del", address, NULL };
+
+	address_print(a, address);
+	if (fault_point("life-finish-release"))
+		return err_sys(e, "fault");
+	if (proc_tool(argv, NULL, NULL, TOOL_MS, e) < 0)
+		return -e->no;
+	return vmm == INSTANCE_VMM_NONE ? 0 : jail_remove(instance_vmm_names[vmm], a->instance, e);
+}
+
+int step_finish(const struct address *a, int wait_ms, struct err *e)
+{
+	struct ending end = { 0 };
+	struct instance seen = { 0 };
+	int vmm;
+
+	// The console is read before the locks are taken: the journal may take its time.
+	if (instance_load(a, NULL, &seen, e) < 0)
+		return -e->no;
+	bool ended = decide(a, &seen, &end);
+	cleanup_held struct held h = HELD_NONE;
+
+	if (held_open(&h, a, wait_ms, e) < 0)
+		return -e->no;
+	vmm = h.i.vmm;
+	if (ended && str_eq(seen.op.id, h.i.op.id) && record(&h, &end, e) < 0)
+		return -e->no;
+	held_close(&h);
+	return release(a, vmm, e);
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+#include "life/helper.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "fc/api.h"
+#include "guest/host.h"
+#include <signal.h>
+
+#define API_UP_MS 10000
+// A request is answered in order behind those before it; only the start itself takes long.
+#define API_CALL_MS 60000
+#define BARRIER_MS  5000
+
+static int configure(const struct helper *h, struct start_record *r, struct err *e)
+{
+	const struct launch_request *q = h->launch->requests.items;
+	cleanup_api struct api *api = NULL;
+	int64_t deadline = clock_ms() + API_UP_MS;
+
+	if (api_open(h->run_fd, "api.sock", h->launch->uid, deadline, h->vmm_fd, &api, e) < 0)
+		return -e->no;
+	start_stage_add(r, "api-up", (uint64_t)(clock_ms() - h->begun_ms));
+	for (size_t i = 0; i < h->launch->requests.len; i++) {
+		if (api_call(api, q[i].method, q[i].path, q[i].body, API_CALL_MS, NULL, e) < 0)
+			return -e->no;
+		// One row per stage, with the time its last call was answered.
+		if (i + 1 == h->launch->requests.len || !str_eq(q[i].stage, q[i + 1].stage))
+			start_stage_add(r, q[i].stage, (uint64_t)(clock_ms() - h->begun_ms));
+	}
+	return 0;
+}
+
+static int add_words(struct guest_words *to, const struct codec_list *from, struct err *e)
+{
+	char *const *items = from->items;
+
+	for (size_t i = 0; i < from->len; i++)
+		if (guest_words_add(to, items[i], e) < 0)
+			return -e->no;
+	return 0;
+}
+
+static int welcome_from(const struct launch *l, struct guest_welcome *w, struct err *e)
+{
+	if (COPY(w->net.hostname, l->hostname) < 0)
+		return err_set(e, ENAMETOOLONG, "hostname");
+	if (ip_parse(l->guest_ip, &w->net.address, e) < 0 ||
+	    ip_parse(l->gateway_ip, &w->net.gateway, e) < 0)
+		return -e->no;
+	w->net.prefix = l->prefix;
+	if (add_words(&w->argv, &l->entrypoint, e) < 0 ||
+	    add_words(&w->env, &l->environment, e) < 0)
+		return -e->no;
+	return 0;
+}
+
+static int wait_ready(const struct helper *h, struct start_record *r, struct err *e)
+{
+	cleanup(guest_welcome_clear) struct guest_welcome w = { 0 };
+	struct guest_info info = { 0 };
+	int64_t deadline = clock_ms() + (int64_t)h->launch->ready_timeout_ms;
+
+	if (welcome_from(h->launch, &w, e) < 0)
+		return -e->no;
+	if (guest_serve_ready(h->listen_fd, h->launch->uid, h->vmm_fd, &w, deadline, &info, e) < 0)
+		return err_wrap(e, "wait for the guest's agent");
+	start_stage_add(r, "ready", (uint64_t)(clock_ms() - h->begun_ms));
+	return 0;
+}
+
+static int serve(const struct helper *h, struct start_record *r, struct err *e)
+{
+	if (configure(h, r, e) < 0 || wait_ready(h, r, e) < 0)
+		return -e->no;
+	r->total_ms = (uint64_t)(clock_ms() - h->begun_ms);
+	return launch_save_start(h->instance, r, e);
+}
+
+int helper_run(const struct helper *h)
+{
+	cleanup_start struct start_record r = { .schema_version = 1 };
+	struct err e = { 0 }, ignored = { 0 };
+
+	clock_utc(r.at);
+	if (serve(h, &r, &e) == 0 && log_notify("READY=1", &e) == 0 &&
+	    log_notify_barrier(BARRIER_MS, &e) == 0)
+		return 0;
+	result_from_err(&e, "", &r.error);
+	if (launch_save_start(h->instance, &r, &ignored) < 0)
+		log_error(h->launch->address, "%s", ignored.msg);
+	log_error(h->launch->address, "%s", e.msg);
+	if (proc_kill(h->vmm_fd, SIGKILL, &ignored) < 0)
+		log_error(h->launch->address, "%s", ignored.msg);
+	return 1;
+}
