@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+// Becomes the VMM: reads launch.json, leaves a helper behind and *executes* jailer or mvm-fc-qemu,
+// so that whoever started it (systemd, or the init below mvm-sup) has the VMM as its own child,
+// with its exact end.
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/tool.h"
+#include "guest/proto.h"
+#include "life/helper.h"
+#include "sys/jail.h"
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+// R has to be there before any guest can dial it, and belongs to the VM: the VMM connects to it.
+static int bind_ready(const struct launch *l, int run, struct err *e)
+{
+	cleanup_fd int sock = -1;
+	char name[32];
+
+	if (base_fmt(name, sizeof(name), "v.sock_%u", GUEST_PORT_READY) < 0)
+		return err_set(e, ENAMETOOLONG, "socket name");
+	sock = fd_unix_listen(run, name, 0600, 4, e);
+	if (sock < 0)
+		return -e->no;
+	if (fchownat(run, name, l->uid, l->uid, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, "chown %s", name);
+	return steal_fd(&sock);
+}
+
+// Twice forked, so that the VMM gets no child it did not make and never has to reap one.
+static int leave_helper(struct helper *h, struct err *e)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid < 0)
+		return err_sys(e, "fork the helper");
+	if (pid > 0) {
+		if (waitpid(pid, &status, 0) < 0 || status != 0)
+			return err_kind(e, ERR_FAILED, "the helper did not start");
+		return 0;
+	}
+	pid = fork();
+	if (pid != 0)
+		_exit(pid < 0);
+	_exit(helper_run(h));
+}
+
+static int become(const struct launch *l, struct err *e)
+{
+	char *const *items = l->argv.items;
+	char **argv = base_alloc(l->argv.len + 1, sizeof(*argv));
+
+	for (size_t i = 0; i < l->argv.len; i++)
+		argv[i] = items[i];
+	// NOTIFY_SOCKET is the helper's: nothing below the VMM may speak to the manager.
+	(void)unsetenv("NOTIFY_SOCKET");
+	(void)signal(SIGPIPE, SIG_DFL);
+	execv(argv[0], argv);
+	return err_sys(e, "execute %s", argv[0]);
+}
+
+static int run(const struct call *call, struct buf *out, struct err *e)
+{
+	cleanup_launch struct launch l = { 0 };
+	struct helper h = { .launch = &l, .begun_ms = clock_ms(), .listen_fd = -1, .vmm_fd = -1 };
+	cleanup_jail struct jail jail = JAIL_NONE;
+	struct address a;
+
+	(void)out;
+	if (address_parse(call->argv[0], ADDRESS_INSTANCE, ADDRESS_INSTANCE, &a, e) < 0 ||
+	    launch_load(a.instance, &l, e) < 0)
+		return -e->no;
+	if (!str_eq(l.address, call->argv[0]))
+		return err_kind(e, ERR_DAMAGED, "launch.json is of %s", l.address);
+	if (!l.argv.len || **(char *const *)l.argv.items != '/')
+		return err_kind(e, ERR_DAMAGED, "launch.json names no program");
+	h.instance = a.instance;
+	h.vmm_fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (h.vmm_fd < 0)
+		return err_sys(e, "pidfd of the launcher");
+	if (jail_unshare_mounts(e) < 0 || jail_open(l.vmm, a.instance, l.uid, &jail, e) < 0)
+		return -e->no;
+	h.run_fd = jail.run;
+	h.listen_fd = bind_ready(&l, jail.run, e);
+	if (h.listen_fd < 0 || leave_helper(&h, e) < 0)
+		return -e->no;
+	return become(&l, e);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct verb verbs[] = {
+		{ .args = "TENANT/POOL/INSTANCE",
+		  .summary = "become the VMM of a prepared instance",
+		  .min_args = 1,
+		  .max_args = 1,
+		  .run = run,
+		  .flags = VERB_RAW },
+	};
+	static const struct tool tool = {
+		.name = "mvm-fc-launch",
+		.summary = "starts the VMM that 'mvm-instance prepare' described",
+		.verbs = verbs,
+		.verb_count = COUNT(verbs),
+		.details =
+			"Run by mvm-instance@.service and by mvm-sup; it reads launch.json in the "
+			"instance's run directory and executes the jailer or mvm-fc-qemu."
+	};
+
+	return tool_main(&tool, argc, argv);
+}
