@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+# shellcheck disable=SC2154,SC2034
+# Loaded by every file here: tools on PATH, a state of its own for each test, what "refused" means.
+bats_require_minimum_version 1.5.0
+
+# In CI a skipped test is a failed one: a run that skips everything has shown nothing.
+if [[ -n ${MVM_TEST_STRICT-} ]]; then
+	skip() {
+		printf 'skipped in strict mode: %s\n' "$*" >&2
+		return 1
+	}
+fi
+
+MVM_BIN=${MVM_BIN:-$BATS_TEST_DIRNAME/../../build/bin}
+PATH=$MVM_BIN:$PATH
+
+# A node of its own: nothing of the machine's state is read or written.
+fresh_state() {
+	export MVM_STATE_DIR=$BATS_TEST_TMPDIR/state MVM_RUN_DIR=$BATS_TEST_TMPDIR/run
+	export MVM_CONFIG=$BATS_TEST_TMPDIR/mvm.conf MVM_LOCK_TIMEOUT_MS=10000
+	unset MVM_OUTPUT MVM_ERRORS MVM_FAULT MVM_REQUEST_ID NO_COLOR CLICOLOR_FORCE
+}
+
+# A crash is never an expected failure: statuses from 126 up are not taken for "it refused". A
+# refusal prints nothing but one line on stderr.
+refuses() { # STATUS COMMAND...
+	local want=$1
+	shift
+	run --separate-stderr "$@"
+	printf '%s -> %s\nstdout: %s\nstderr: %s\n' "$*" "$status" "$output" "$stderr" >&2
+	((want < 126)) && [[ $status == "$want" && -z $output && ${#stderr_lines[@]} == 1 ]]
+}
+
+# Everything below the state root, names and contents, in one digest.
+digest() {
+	(cd "$MVM_STATE_DIR" && find . \( -type f -exec sha256sum {} + \) -o -printf '%p\n' | sort | sha256sum)
+}
+
+# Refused, and not a byte of the state changed.
+refuses_untouched() { # STATUS COMMAND...
+	local before
+	before=$(digest)
+	refuses "$@" && [[ $(digest) == "$before" ]]
+}
+
+# jq over what the last run printed
+out() { # FILTER
+	jq -er "$1" <<<"$output"
+}
+
+# No entry in any of the directories.
+empty() { # DIR...
+	! find "$@" -mindepth 1 | grep -q .
+}
+
+# The ids that are claimed on the node, in one line.
+claims() {
+	find "$MVM_STATE_DIR/ids" -type f -printf '%f\n' | sort | xargs
+}
+
+# Holds a lock in a process that lives, so that its pid can be named; release_lock gives it back.
+hold_lock() { # FILE
+	coproc HOLDER { exec flock "$1" sh -c 'echo held && exec cat' 3>&-; }
+	read -r -u "${HOLDER[0]}"
+}
+
+release_lock() {
+	local pid=$HOLDER_PID to=${HOLDER[1]}
+	exec {to}>&-
+	wait "$pid"
+}

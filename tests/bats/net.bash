@@ -1,0 +1,96 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# For tests that make links and tables: each test gets a network and a mount namespace of its own,
+# held by a sleeping process, and a state root. Needs root. "guests" are namespaces whose veth's
+# other end is put on the bridge in place of a TAP. Needs helper.bash.
+
+net_hold() { # UNSHARE-OPTION...: starts a holder and prints its pid
+	local pid
+	unshare "$@" sleep 1000 >/dev/null 2>&1 3>&- &
+	pid=$!
+	# unshare has done its part when the process is sleep
+	for _ in {1..500}; do
+		[[ $(cat "/proc/$pid/comm") == sleep ]] && break
+		sleep 0.01
+	done
+	echo "$pid" >>"$BATS_TEST_TMPDIR/holders"
+	echo "$pid"
+}
+
+net_setup() {
+	fresh_state
+	net=$(net_hold --net --mount --propagation private)
+	within ip link set lo up
+}
+
+net_teardown() {
+	local pid
+	[[ ! -e $BATS_TEST_TMPDIR/holders ]] || while read -r pid; do
+		kill "$pid" 2>/dev/null || true
+	done <"$BATS_TEST_TMPDIR/holders"
+}
+
+# Runs a command in the test's namespaces.
+within() { nsenter --target "$net" --net --mount --wd="$PWD" -- "$@"; }
+bridge() { within mvm-bridge "$@"; }
+node() { within mvm-node "$@"; }
+
+# A second node on the machine: the same namespace, another state root.
+other_node() {
+	MVM_STATE_DIR=$BATS_TEST_TMPDIR/other MVM_RUN_DIR=$BATS_TEST_TMPDIR/other-run "$@"
+}
+
+tenant() { # NAME NET-ID SUBNET
+	within mvm-tenant create "$1" --net-id "$2" --subnet "$3" >/dev/null
+}
+
+instance() { # TENANT/POOL ID: a record; the pool is made when it is missing
+	[[ -d $MVM_STATE_DIR/tenants/${1%/*}/pools/${1#*/} ]] ||
+		within mvm-pool create "$1" --flake . --profile minimal --cpus 1 --mem 128 >/dev/null
+	within mvm-instance create "$1/$2" >/dev/null
+}
+
+record() { # TENANT/POOL/ID: its file
+	local tenant pool id
+	IFS=/ read -r tenant pool id <<<"$1"
+	echo "$MVM_STATE_DIR/tenants/$tenant/pools/$pool/instances/$id/instance.json"
+}
+
+set_status() { # TENANT/POOL/ID STATUS: without a VMM
+	local file
+	file=$(record "$1")
+	jq -c --arg s "$2" '.status = $s' "$file" >"$BATS_TEST_TMPDIR/edited"
+	cat "$BATS_TEST_TMPDIR/edited" >"$file"
+}
+
+# All there is, in a form that compares: without what counts up, runs down or is drawn by lot.
+links() {
+	within ip -j -d link | jq -S '
+		map(if .linkinfo.info_kind == "tun" then del(.address) else . end |
+			del(.ifindex, .tso_max_size, .tso_max_segs, .carrier_changes) |
+			del(.linkinfo.info_data? | .hello_timer?, .gc_timer?, .tcn_timer?,
+				.topology_change_timer?))'
+}
+rules() { within nft -j list ruleset | jq -S 'del(.nftables[].table?.handle) | .nftables |= map(select(.metainfo | not))'; }
+
+guest() { # BRIDGE NAME ADDRESS/PREFIX GATEWAY: prints the holder's pid
+	local pid
+	pid=$(net_hold --net)
+	within ip link add "$2" type veth peer name eth0 netns "$pid"
+	within ip link set "$2" master "$1" up
+	nsenter --target "$pid" --net sh -c "
+		ip link set lo up && ip link set eth0 up && ip addr add $3 dev eth0 &&
+		ip route add default via $4"
+	echo "$pid"
+}
+
+reaches() { # PID ADDRESS
+	nsenter --target "$1" --net busybox ping -c 1 -W 2 -q "$2" >/dev/null
+}
+
+# shellcheck disable=SC2154 # run sets it
+# No answer, which is not the same as a ping that failed.
+cut_off() { # PID ADDRESS
+	run -1 nsenter --target "$1" --net busybox ping -c 1 -W 1 -q "$2"
+	[[ $output == *"100% packet loss"* ]]
+}

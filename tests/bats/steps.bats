@@ -1,0 +1,177 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# shellcheck disable=SC2016,SC2154,SC2030,SC2031
+# The steps of a run and the verbs around them on the direct backend, as far as they go without a
+# guest: records are set as a VMM would have left them.
+
+setup() {
+	load helper
+	load net
+	net_setup
+	export MVM_BACKEND=direct MVM_VMM=qemu
+	vm=acme/web/i-0000000a other=acme/web/i-0000000b
+	rundir=$MVM_RUN_DIR/instances/i-0000000a
+	tenant acme 7 10.20.7.0/24
+	instance acme/web i-0000000a
+	instance acme/web i-0000000b
+	mkdir -p "$rundir"
+}
+
+teardown() {
+	net_teardown
+}
+
+step() { within mvm-instance "$@"; }
+field() { mvm-instance info "$1" | jq -r "$2"; }
+
+edit() { # ADDRESS JQ-ARGUMENT...: changes its record
+	local file
+	file=$(record "$1")
+	shift
+	jq -c "$@" "$file" >"$BATS_TEST_TMPDIR/edited"
+	cat "$BATS_TEST_TMPDIR/edited" >"$file"
+}
+
+living() { # a process of this test; its pid is in $pid
+	sleep 1000 3>&- >/dev/null 2>&1 &
+	pid=$!
+	echo "$pid" >>"$BATS_TEST_TMPDIR/holders"
+}
+
+started_at() { awk '{ print $22 }' "/proc/$1/stat"; }
+
+in_flight() { # ADDRESS VERB STAGE PID
+	edit "$1" --arg verb "$2" --arg stage "$3" --argjson pid "$4" \
+		--arg boot "$(</proc/sys/kernel/random/boot_id)" --argjson start "$(started_at "$4")" '
+		.op = { id: "o-00000001", verb: $verb, from: .status, stage: $stage,
+			since: "2026-01-01T00:00:00Z", boot_id: $boot, pid: $pid, pid_start: $start, spent: false }'
+}
+
+@test "commit records what runs and that nothing is in flight any more" {
+	living
+	in_flight "$vm" start starting "$pid"
+	MAINPID=$pid step commit "$vm"
+	[ "$(field "$vm" '[.status, .op, .vmm_process.pid, .vmm_process.pid_start] | map(tostring) | join(" ")')" = "running null $pid $(started_at "$pid")" ]
+	# and only once
+	MAINPID=$pid refuses_untouched 3 step commit "$vm"
+	MAINPID=$pid refuses_untouched 3 step commit "$other"
+}
+
+# How a VMM ended: SERVICE_RESULT, EXIT_CODE, EXIT_STATUS, then the cause and what the console said.
+@test "finish tells the cause of an end" {
+	while read -r result code status cause says; do
+		set_status "$vm" running
+		printf '%s\n' "[ 0.1] booting" "$says" "[ 9.9] done" >"$rundir/console.1"
+		SERVICE_RESULT=$result EXIT_CODE=$code EXIT_STATUS=$status step finish "$vm"
+		printf '%s %s %s -> %s, wanted %s\n' "$result" "$code" "$status" "$(field "$vm" .last_exit)" "$cause" >&2
+		[ "$(field "$vm" '.status + " " + .last_exit')" = "stopped $cause" ]
+		jq -e --arg cause "$cause" --arg code "$code" --arg status "$status" --arg result "$result" '
+			.cause == $cause and .exit_code == $code and .exit_status == $status and
+			.service_result == $result' "$(dirname "$(record "$vm")")/exit.json"
+	done <<-'END'
+		success exited 0 guest-reboot mvm-guestd: going down: reboot
+		success exited 0 guest-panic Kernel panic - not syncing: sysrq
+		success exited 0 guest-reset nothing of note
+		signal killed KILL killed Kernel panic in a quotation
+		signal killed TERM killed
+		core-dump dumped SEGV crashed
+		exit-code exited 1 crashed
+		oom-kill killed KILL oom
+		timeout killed TERM timeout
+	END
+	set_status "$vm" running
+	env -u SERVICE_RESULT -u EXIT_CODE -u EXIT_STATUS nsenter --target "$net" --net --mount mvm-instance finish "$vm"
+	[ "$(field "$vm" .last_exit)" = killed ]
+}
+
+@test "finish follows the stage of what was in flight" {
+	living
+	set_status "$vm" running
+	in_flight "$vm" stop ending "$pid"
+	EXIT_CODE=killed EXIT_STATUS=KILL step finish "$vm"
+	[ "$(field "$vm" '[.status, .last_exit, .op] | map(tostring) | join(" ")')" = "stopped asked null" ]
+	for stage in asked starting; do
+		set_status "$vm" created
+		in_flight "$vm" start $stage "$pid"
+		EXIT_CODE=exited EXIT_STATUS=0 step finish "$vm"
+		[ "$(field "$vm" '[.status, .last_exit, .op] | map(tostring) | join(" ")')" = "created start-failed null" ]
+	done
+	# nothing ran, nothing was asked for: nothing to write
+	before=$(digest)
+	step finish "$vm"
+	[ "$(digest)" = "$before" ]
+}
+
+@test "drain without a VMM has nothing to do" {
+	set_status "$vm" running
+	before=$(digest)
+	step drain "$vm"
+	[ "$(digest)" = "$before" ]
+}
+
+@test "prepare by hand checks what start checks, and leaves its error for finish" {
+	set_status "$vm" running
+	refuses 3 step prepare "$vm"
+	set_status "$vm" created
+	refuses 3 step prepare "$vm"
+	[[ $stderr == *"has no image"*"mvm pool build acme/web"* ]]
+	[ "$(jq -r .error.code "$rundir/start.json")" = state ]
+	refuses 4 step prepare acme/web/i-000000ff
+	[ ! -e "$MVM_RUN_DIR/instances/i-000000ff" ]
+	refuses 2 step prepare acme/web
+	for verb in prepare commit drain finish; do
+		refuses 2 step $verb ../x/i-0000000a
+	done
+}
+
+@test "8: work in flight of a living process is named and left alone; of a dead one it is cleared" {
+	living
+	for verb in start stop "destroy --yes"; do
+		set_status "$vm" stopped
+		in_flight "$vm" start asked "$pid"
+		# shellcheck disable=SC2086
+		refuses_untouched 8 step $verb $vm
+		[[ $stderr == *"busy: start is asked (pid $pid)"* ]]
+	done
+	# the same number, another process
+	edit "$vm" '.op.pid_start = 1'
+	run -0 step stop "$vm"
+	[ "$(field "$vm" .op)" = null ]
+}
+
+@test "a start that fails says why, and leaves the record as it was and nothing on the machine" {
+	refuses 3 step start "$vm"
+	[[ $stderr == *"pool acme/web has no image"* ]]
+	[ "$(field "$vm" '[.status, .last_exit, .op] | map(tostring) | join(" ")')" = "created start-failed null" ]
+	[ "$(within mvm-node census --strays)" = "[]" ]
+	refuses 4 step start acme/web/i-000000ff
+	[ ! -e "$MVM_RUN_DIR/instances/i-000000ff" ]
+}
+
+@test "a record that says running after the VMM has gone is set right by the next verb" {
+	set_status "$vm" running
+	run -0 step stop "$vm"
+	[ "$(field "$vm" '.status + " " + .last_exit')" = "stopped killed" ]
+	run -0 step stop "$vm"
+	[ "$(out '.changed == false')" = true ]
+}
+
+@test "one of several that fails decides the status, and the others are done" {
+	living
+	in_flight "$vm" start asked "$pid"
+	run --separate-stderr -8 step destroy --yes "$vm" "$other"
+	[ "$(out 'map(.instance_path) | join(" ")')" = "$other" ]
+	[[ $stderr == *"$vm: "*busy* ]]
+	[ "$(mvm-instance list acme/web -o name)" = "$vm" ]
+}
+
+@test "destroy asks when nobody said yes, and of everything only by name" {
+	refuses_untouched 2 step destroy "$vm" </dev/null
+	[[ $stderr == *"--yes"* ]]
+	refuses_untouched 2 step destroy --all --yes acme web
+	refuses_untouched 2 step destroy --all --yes "$vm"
+	run -0 step destroy --all --yes acme
+	[ "$(mvm-instance list acme)" = "[]" ]
+	empty "$MVM_STATE_DIR/ids"
+	run -0 step destroy --yes "$vm" # gone is what was asked for
+}

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+# What can be tried only on the direct backend: its steps see the fault points in the environment,
+# and its supervisor is a process of ours.
+
+load e2e
+
+setup_file() {
+	e2e_setup_file
+}
+
+teardown_file() {
+	e2e_teardown_file
+}
+
+teardown() {
+	nothing_left
+}
+
+@test "a step killed at each of its points: a repeat of start goes on" {
+	vm=$(new_instance)
+	for point in life-prepare-taken life-prepare-tap life-prepare-jail life-commit; do
+		killed_at "$point" mvm-instance start "$vm"
+		mvm-instance start "$vm"
+		is_status "$vm" running
+		mvm-instance stop "$vm"
+	done
+	mvm-instance destroy --yes "$vm"
+}
+
+@test "something else at the API socket's place fails the start and is cleared by the next" {
+	vm=$(new_instance)
+	MVM_FAULT=life-prepare-jail:sleep=1500 mvm-instance start "$vm" 3>&- &
+	starter=$!
+	socket=$MVM_STATE_DIR/jails/qemu/${vm##*/}/root/run/api.sock
+	wait_until 10 test -d "${socket%/*}"
+	touch "$socket"
+	wait "$starter" && status=0 || status=$?
+	((status == 1))
+	wait_until 5 is_status "$vm" created
+	[[ $(field "$vm" .last_exit) == start-failed ]]
+	mvm-instance start "$vm"
+	mvm-instance destroy --yes "$vm"
+}
+

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+# What the files of tests/e2e share. They run twice: on this machine (ring e2e: direct backend, a
+# state root per file, namespaces made by tests/tap-run) and in the node VM (ring node: systemd and
+# the default places). MVM_RING tells which.
+
+bats_require_minimum_version 1.5.0
+load ../bats/helper
+
+e2e_setup_file() {
+	if [[ ${MVM_RING:-e2e} == e2e ]]; then
+		export MVM_STATE_DIR=$BATS_FILE_TMPDIR/state MVM_RUN_DIR=$BATS_FILE_TMPDIR/run
+		export MVM_CONFIG=$BATS_FILE_TMPDIR/mvm.conf MVM_BACKEND=direct
+		export MVM_IMAGE=$MVM_BUILD/test/image
+		mkdir -p "$MVM_STATE_DIR" "$MVM_RUN_DIR"
+		ip link set lo up
+		PATH=$MVM_BIN:$PATH
+	else
+		export MVM_IMAGE=${MVM_IMAGE:-/usr/share/mvm/image}
+	fi
+	export GUESTS=${MVM_GUESTS:-16} # how many at once
+	mvm-tenant create acme --net-id 7 --subnet 10.240.7.0/24 --max-running 32 --max-vcpus 64
+	mvm-pool create acme/web --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 \
+		--start-timeout "$((${MVM_TEST_SLOW:-1} > 1 ? 170 : 60))s"
+	mvm-pool-build build acme/web --from "$MVM_IMAGE"
+}
+
+e2e_teardown_file() {
+	mvm tenant destroy acme --force
+	no_strays
+}
+
+# Whatever a test did, nothing without an owner may be left; what is left is printed.
+no_strays() {
+	local strays
+	strays=$(mvm-node census --strays) || { printf '%s\n' "$strays" >&2; return 1; }
+}
+
+teardown() {
+	no_strays
+}
+
+# For files whose cases make their own instances: one that failed half-way must not decide what the
+# next one sees.
+nothing_left() {
+	mvm-instance destroy --all --yes acme/web >/dev/null
+	no_strays
+}
+
+# Starts, and once more where QEMU runs on a KVM that is itself emulated: one such start in some
+# seventy does not come up, for reasons of that KVM's.
+up() { # ADDRESS...
+	mvm-instance start "$@" && return
+	[[ ${MVM_RING:-e2e} == node && $(mvm-vmm choose | jq -r .vmm) == qemu ]] || return
+	echo '# a guest did not come up on the emulated KVM: once more' >&3
+	mvm-instance start "$@"
+}
+
+new_instance() { # prints the address of a fresh one
+	mvm-instance create "${1:-acme/web}" -o name
+}
+
+field() { # ADDRESS JQ-EXPRESSION
+	mvm-instance info "$1" | jq -r "$2"
+}
+
+vmm_pid() {
+	field "$1" .vmm_process.pid
+}
+
+# wait_until SECONDS COMMAND...: polls, since what is waited for has no descriptor here. An emulated
+# machine has more time, as MVM_TEST_SLOW tells.
+wait_until() {
+	local end=$((SECONDS + $1 * ${MVM_TEST_SLOW:-1}))
+	shift
+	until "$@"; do
+		((SECONDS < end)) || { echo "still not: $*" >&2; return 1; }
+		sleep 0.1
+	done
+}
+
+is_status() { # ADDRESS STATUS
+	[[ $(field "$1" .status) == "$2" ]]
+}
+
+gone() { # PID
+	[[ ! -d /proc/$1 ]] || grep -q '^State:.*Z' "/proc/$1/status"
+}
+
+# killed_at POINT COMMAND...: the tool is killed there (the backend's children inherit the fault)
+killed_at() {
+	local point=$1
+	shift
+	MVM_FAULT=$point:kill run "$@"
+	# shellcheck disable=SC2154 # set by run
+	[[ $status != 0 ]]
+}
