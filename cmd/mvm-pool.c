@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: MIT
-#include "base/num.h"
 #include "base/tool.h"
 #include "state/confirm.h"
 #include "state/pools.h"
@@ -8,17 +7,30 @@
 static const char *arg_flake, *arg_profile;
 static struct strlist arg_allow;
 static uint64_t arg_cpus, arg_mem, arg_disk, arg_secrets, arg_start_ms, arg_drain_ms, arg_running,
-	arg_warm, arg_sleeping;
-static bool given_cpus, given_mem, given_disk, given_secrets, given_start, given_drain,
-	given_egress;
+	arg_warm, arg_sleeping, arg_ingress, arg_egress_kbit;
+static bool given_cpus, given_mem, given_disk, given_secrets;
 static int arg_seccomp, arg_compression, arg_egress;
+static int set_metadata, set_pinned, set_critical; // of update
 static bool arg_metadata, arg_pinned, arg_critical, arg_dry_run, arg_force, arg_yes, arg_if_exists;
 static struct pools_scale scale;
+static struct pools_change change; // of it, create needs to know what was given
 
 // clang-format off
 #define DRY_RUN_OPT \
 	{ 0, OPT_FLAG, "dry-run", NULL, "print the plan, change nothing", &arg_dry_run, 0, 0, NULL, NULL }
+#define GIVEN(name) &change.given.name
+#define LIVE_OPTS \
+	{ 0, OPT_MS, "start-timeout", "TIME", "until a guest must be ready (60s in a new pool)", &arg_start_ms, 1000, 170000, NULL, GIVEN(start_timeout) }, \
+	{ 0, OPT_MS, "drain-timeout", "TIME", "for a guest to shut down (10s in a new pool)", &arg_drain_ms, 0, 3600000, NULL, GIVEN(drain_timeout) }, \
+	{ 0, OPT_ENUM, "egress", "HOW", "ways out of the guests: open, allow or none", &arg_egress, 0, 0, pool_egress_names, GIVEN(egress) }, \
+	{ 0, OPT_LIST, "allow", "CIDR[:PORT[/PROTO]]", "one way out (implies --egress allow)", &arg_allow, 0, 0, NULL, GIVEN(egress_allow) }, \
+	{ 0, OPT_U64, "ingress-kbit", "N", "limit towards each guest in kbit/s, 64 or more, 0 for none", &arg_ingress, 0, POOL_KBIT_MAX, NULL, GIVEN(ingress_kbit) }, \
+	{ 0, OPT_U64, "egress-kbit", "N", "limit from each guest in kbit/s, 64 or more, 0 for none", &arg_egress_kbit, 0, POOL_KBIT_MAX, NULL, GIVEN(egress_kbit) }
+#define SWITCH_OPT(name, text, slot, given) \
+	{ 0, OPT_ENUM, name, "off|on", text, slot, 0, 0, off_on, GIVEN(given) }
 // clang-format on
+
+static const char *const off_on[] = { "off", "on", NULL };
 
 static const struct opt create_opts[] = {
 	{ 0, OPT_TEXT, "flake", "REF", "flake that builds its image", &arg_flake, 0, 0, NULL,
@@ -36,20 +48,21 @@ static const struct opt create_opts[] = {
 	  pool_seccomp_names, NULL },
 	{ 0, OPT_ENUM, "snapshot-compression", "HOW", "none, lz4 or zstd", &arg_compression, 0, 0,
 	  pool_compression_names, NULL },
-	{ 0, OPT_MS, "start-timeout", "TIME", "until a guest must be ready (default 60s)",
-	  &arg_start_ms, 1000, 170000, NULL, &given_start },
-	{ 0, OPT_MS, "drain-timeout", "TIME", "for a guest to shut down (default 10s)",
-	  &arg_drain_ms, 0, 3600000, NULL, &given_drain },
-	{ 0, OPT_ENUM, "egress", "HOW", "ways out of the guests: open, allow or none", &arg_egress,
-	  0, 0, pool_egress_names, &given_egress },
-	{ 0, OPT_LIST, "allow", "CIDR[:PORT[/PROTO]]", "one way out (implies --egress allow)",
-	  &arg_allow, 0, 0, NULL, NULL },
+	LIVE_OPTS,
 	{ 0, OPT_FLAG, "metadata", NULL, "let guests ask the metadata service", &arg_metadata, 0, 0,
 	  NULL, NULL },
 	{ 0, OPT_FLAG, "pinned", NULL, "never put to sleep by policy", &arg_pinned, 0, 0, NULL,
 	  NULL },
 	{ 0, OPT_FLAG, "critical", NULL, "left alone by reconcile", &arg_critical, 0, 0, NULL,
 	  NULL },
+	DRY_RUN_OPT,
+	OPT_END,
+};
+static const struct opt update_opts[] = {
+	LIVE_OPTS,
+	SWITCH_OPT("metadata", "let guests ask the metadata service", &set_metadata, metadata),
+	SWITCH_OPT("pinned", "never put to sleep by policy", &set_pinned, pinned),
+	SWITCH_OPT("critical", "left alone by reconcile", &set_critical, critical),
 	DRY_RUN_OPT,
 	OPT_END,
 };
@@ -78,26 +91,28 @@ static int parse_pool(const char *word, struct address *a, struct err *e)
 	return address_parse(word, ADDRESS_POOL, ADDRESS_POOL, a, e);
 }
 
-// CIDR[:PORT[/PROTO]]: the slash of the prefix comes before the colon.
-static int add_allow(const char *word, struct pool *p, struct err *e)
+static int read_allow(struct codec_list *to, struct err *e)
 {
-	const char *colon = strchr(word, ':'), *slash = colon ? strchr(colon, '/') : NULL;
-	struct pool_allow *to = codec_list_add(&p->egress_allow, sizeof(*to));
-	size_t len = colon ? (size_t)(colon - word) : strlen(word);
-	char port[16] = "";
-	uint64_t n = 0;
+	for (size_t i = 0; i < arg_allow.len; i++) {
+		struct pool_allow *a = codec_list_add(to, sizeof(*a));
 
-	if (base_fmt(to->cidr, sizeof(to->cidr), "%.*s", (int)MIN(len, 64), word) < 0)
-		return err_usage(e, "--allow: '%.64s' is not CIDR[:PORT[/PROTO]]", word);
-	if (!colon)
-		return 0;
-	if (slash && COPY(to->proto, slash + 1) < 0)
-		return err_usage(e, "--allow: '%.64s': not tcp or udp", word);
-	base_cut(port, sizeof(port), "%.*s", slash ? (int)(slash - colon - 1) : 15, colon + 1);
-	if (num_u64(port, 1, 65535, &n, e) < 0)
-		return err_wrap(e, "--allow: '%.64s'", word);
-	to->port = (uint32_t)n;
+		if (pool_allow_parse(arg_allow.items[i], a, e) < 0)
+			return err_wrap(e, "--allow");
+	}
 	return 0;
+}
+
+// What may change while guests run.
+static int read_live(struct pool *p, struct err *e)
+{
+	if (change.given.start_timeout)
+		p->runtime.start_timeout_s = (uint32_t)(arg_start_ms / 1000);
+	if (change.given.drain_timeout)
+		p->runtime.drain_timeout_s = (uint32_t)((arg_drain_ms + 999) / 1000);
+	p->egress = arg_allow.len && !change.given.egress ? POOL_EGRESS_ALLOW : arg_egress;
+	p->bandwidth.ingress_kbit = (uint32_t)arg_ingress;
+	p->bandwidth.egress_kbit = (uint32_t)arg_egress_kbit;
+	return read_allow(&p->egress_allow, e);
 }
 
 static int read_limits(struct pool *p, struct err *e)
@@ -106,15 +121,7 @@ static int read_limits(struct pool *p, struct err *e)
 		p->instance_resources.data_disk_mib = arg_disk;
 	if (given_secrets)
 		p->instance_resources.secrets_mib = arg_secrets;
-	if (given_start)
-		p->runtime.start_timeout_s = (uint32_t)(arg_start_ms / 1000);
-	if (given_drain)
-		p->runtime.drain_timeout_s = (uint32_t)((arg_drain_ms + 999) / 1000);
-	p->egress = arg_allow.len && !given_egress ? POOL_EGRESS_ALLOW : arg_egress;
-	for (size_t i = 0; i < arg_allow.len; i++)
-		if (add_allow(arg_allow.items[i], p, e) < 0)
-			return -e->no;
-	return 0;
+	return read_live(p, e);
 }
 
 static int read_spec(const char *word, struct pool *p, struct err *e)
@@ -146,6 +153,14 @@ static void print_changed(bool changed, struct buf *out)
 		arg_dry_run ? ",\"dry_run\":true" : "");
 }
 
+static void print_pool(const struct pool *p, bool changed, struct buf *out)
+{
+	codec_print(pool_fields, p, out);
+	rows_reopen(out);
+	print_changed(changed, out);
+	buf_char(out, '}');
+}
+
 static int run_create(const struct call *call, struct buf *out, struct err *e)
 {
 	cleanup_pool struct pool p = { 0 };
@@ -154,10 +169,27 @@ static int run_create(const struct call *call, struct buf *out, struct err *e)
 	if (read_spec(call->argv[0], &p, e) < 0 ||
 	    pools_create(&p, arg_dry_run, call->lock_wait_ms, &changed, e) < 0)
 		return -e->no;
-	codec_print(pool_fields, &p, out);
-	rows_reopen(out);
-	print_changed(changed, out);
-	buf_char(out, '}');
+	print_pool(&p, changed, out);
+	return 0;
+}
+
+static int run_update(const struct call *call, struct buf *out, struct err *e)
+{
+	cleanup_pool struct pool to = { .metadata_enabled = set_metadata == 1,
+					.pinned = set_pinned == 1,
+					.critical = set_critical == 1 },
+				 p = { 0 };
+	struct address a;
+	bool changed;
+
+	if (parse_pool(call->argv[0], &a, e) < 0 || read_live(&to, e) < 0)
+		return -e->no;
+	change.given.egress |= change.given.egress_allow; // --allow implies it
+	change.to = to;					  // borrowed
+	if (pools_update(a.tenant, a.pool, &change, arg_dry_run, call->lock_wait_ms, &p, &changed,
+			 e) < 0)
+		return -e->no;
+	print_pool(&p, changed, out);
 	return 0;
 }
 
@@ -272,6 +304,8 @@ static int run_confirm(const struct call *call, struct buf *out, struct err *e)
 static const struct verb verbs[] = {
 	{ "create", "TENANT/POOL", "make a pool, or find it as asked for", create_opts, 1, 1,
 	  run_create, 0 },
+	{ "update", "TENANT/POOL", "change what may change while guests run", update_opts, 1, 1,
+	  run_update, 0 },
 	{ "list", "TENANT", "list the pools of a tenant", NULL, 1, 1, run_list, 0 },
 	{ "info", "TENANT/POOL", "show one pool: revision, instances, resources", NULL, 1, 1,
 	  run_info, 0 },

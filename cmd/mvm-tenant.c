@@ -9,6 +9,7 @@
 static uint64_t arg_net_id, arg_vcpus, arg_mem, arg_running, arg_warm, arg_pools, arg_instances,
 	arg_disk;
 static const char *arg_subnet;
+static int arg_deny_log; // of update
 static bool arg_dry_run, arg_force, arg_yes, arg_if_exists, arg_all, arg_wipe;
 static struct tenant_spec spec;
 
@@ -27,17 +28,23 @@ static struct tenant_spec spec;
 	{ 0, OPT_FLAG, "dry-run", NULL, "print the plan, change nothing", &arg_dry_run, 0, 0, NULL, NULL }
 // clang-format on
 
+static const char *const off_on[] = { "off", "on", NULL };
+
 static const struct opt create_opts[] = {
 	{ 0, OPT_U64, "net-id", "N", "number of its network (default: the lowest free one)",
 	  &arg_net_id, NET_ID_MIN, NET_ID_MAX, NULL, NULL },
 	{ 0, OPT_TEXT, "subnet", "CIDR", "its addresses, /16 to /28 (default: from the net id)",
 	  &arg_subnet, 0, 0, NULL, NULL },
 	QUOTA_OPTS,
+	{ 0, OPT_FLAG, "deny-log", NULL, "log the packets that its rules deny", &spec.deny_log, 0,
+	  0, NULL, &spec.given.deny_log },
 	DRY_RUN_OPT,
 	OPT_END,
 };
 static const struct opt update_opts[] = {
 	QUOTA_OPTS,
+	{ 0, OPT_ENUM, "deny-log", "off|on", "log the packets that its rules deny", &arg_deny_log,
+	  0, 0, off_on, &spec.given.deny_log },
 	DRY_RUN_OPT,
 	OPT_END,
 };
@@ -103,6 +110,7 @@ static int run_update(const struct call *call, struct buf *out, struct err *e)
 	struct tenant t;
 	bool changed;
 
+	spec.deny_log = arg_deny_log == 1;
 	if (read_spec(call->argv[0], e) < 0 ||
 	    tenants_update(&spec, arg_dry_run, call->lock_wait_ms, &t, &changed, e) < 0)
 		return -e->no;
@@ -204,7 +212,8 @@ static int run_confirm(const struct call *call, struct buf *out, struct err *e)
 static const struct verb verbs[] = {
 	{ "create", "TENANT", "make a tenant, or find it as asked for", create_opts, 1, 1,
 	  run_create, 0 },
-	{ "update", "TENANT", "change quotas", update_opts, 1, 1, run_update, 0 },
+	{ "update", "TENANT", "change quotas and the log of denied packets", update_opts, 1, 1,
+	  run_update, 0 },
 	{ "list", "", "list the tenants with their networks, quotas and usage", list_opts, 0, 0,
 	  run_list, 0 },
 	{ "info", "TENANT", "show one tenant with its pools", NULL, 1, 1, run_info, 0 },

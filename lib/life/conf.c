@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "life/conf.h"
 #include "base/fd.h"
+#include "base/num.h"
 #include "base/path.h"
 #include <ctype.h>
 #include <fcntl.h>
 
-static const char *const known[] = { "vmm", "backend", "firecracker_version",
-				     "firecracker_sha256" };
+static const char *const known[] = { "vmm", "backend", "firecracker_version", "firecracker_sha256",
+				     "spare_taps" };
 
 static char *trim(char *s)
 {
@@ -77,4 +78,17 @@ int conf_get(const char *key, const char *fallback, char out[CONF_VALUE], struct
 	if (given && *given)
 		return 0;
 	return from_file(key, out, e);
+}
+
+int conf_spare_taps(unsigned *ret, struct err *e)
+{
+	char text[CONF_VALUE];
+	uint64_t n;
+
+	if (conf_get("spare_taps", "4", text, e) < 0)
+		return -e->no;
+	if (num_u64(text, 0, CONF_SPARE_TAPS_MAX, &n, e) < 0)
+		return err_wrap(e, "spare_taps");
+	*ret = (unsigned)n;
+	return 0;
 }

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 
+#include "base/num.h"
+
 #define HASH_MAX 64
 
 const char *const pool_seccomp_names[] = { "baseline", "strict", NULL };
@@ -16,24 +18,52 @@ static int check_proto(const char *text, struct err *e)
 	return err_usage(e, "'%.16s' is not tcp or udp", text);
 }
 
-// Any IPv4 network or address: unlike a tenant's subnet it may have any prefix.
-static int check_cidr(const char *text, struct err *e)
+int pool_allow_net(const char *cidr, struct subnet *ret, struct err *e)
 {
-	const char *slash = strchr(text, '/');
-	uint32_t ip, prefix = 32;
+	size_t len = strcspn(cidr, "/");
+	uint64_t prefix = 32;
+	struct err why = { 0 };
+	uint32_t base;
 	ip_text host;
 
-	if (slash && (strlen(slash) < 2 || strlen(slash) > 3 ||
-		      strspn(slash + 1, "0123456789") != strlen(slash) - 1))
-		return err_usage(e, "'%.32s' is not an IPv4 network", text);
-	if (base_fmt(host, sizeof(host), "%.*s", slash ? (int)(slash - text) : 18, text) < 0 ||
-	    ip_parse(host, &ip, e) < 0)
-		return err_usage(e, "'%.32s' is not an IPv4 network", text);
-	if (slash)
-		prefix = (uint32_t)(slash[1] - '0') * (slash[2] ? 10u : 1u) +
-			 (slash[2] ? (uint32_t)(slash[2] - '0') : 0u);
-	if (prefix > 32 || (prefix < 32 && ip & (UINT32_MAX >> prefix)))
-		return err_usage(e, "'%.32s' is not an IPv4 network", text);
+	if (base_fmt(host, sizeof(host), "%.*s", (int)MIN(len, sizeof(host)), cidr) < 0 ||
+	    ip_parse(host, &base, &why) < 0 ||
+	    (cidr[len] && num_u64(cidr + len + 1, 0, 32, &prefix, &why) < 0))
+		return err_usage(e, "'%.32s' is not an IPv4 network", cidr);
+	if (prefix < 32 && base & (UINT32_MAX >> prefix))
+		return err_usage(e, "'%.32s' is not an IPv4 network: bits of a host are set", cidr);
+	*ret = (struct subnet){ .base = base, .prefix = (uint8_t)prefix };
+	return 0;
+}
+
+static int check_cidr(const char *text, struct err *e)
+{
+	struct subnet net;
+
+	return pool_allow_net(text, &net, e);
+}
+
+int pool_allow_parse(const char *word, struct pool_allow *ret, struct err *e)
+{
+	// the slash of the prefix comes before the colon
+	const char *colon = strchr(word, ':'), *slash = colon ? strchr(colon, '/') : NULL;
+	size_t len = colon ? (size_t)(colon - word) : strlen(word);
+	struct pool_allow to = { 0 };
+	char port[16] = "";
+	uint64_t n = 0;
+
+	if (base_fmt(to.cidr, sizeof(to.cidr), "%.*s", (int)MIN(len, 64), word) < 0)
+		return err_usage(e, "'%.64s' is not CIDR[:PORT[/PROTO]]", word);
+	if (slash && (!slash[1] || COPY(to.proto, slash + 1) < 0))
+		return err_usage(e, "'%.64s': not tcp or udp", word);
+	if (colon) {
+		base_cut(port, sizeof(port), "%.*s", slash ? (int)(slash - colon - 1) : 15,
+			 colon + 1);
+		if (num_u64(port, 1, 65535, &n, e) < 0)
+			return err_wrap(e, "'%.64s'", word);
+	}
+	to.port = (uint32_t)n;
+	*ret = to;
 	return 0;
 }
 
@@ -93,6 +123,14 @@ const struct field pool_allow_fields[] = {
 	FIELD_END
 };
 
+const struct field pool_bandwidth_fields[] = {
+	{ FIELD_SLOT(struct pool_bandwidth, ingress_kbit, uint32_t), .kind = KIND_UINT,
+	  .max = POOL_KBIT_MAX, .doc = "towards the guest, 64 or more, 0 for no limit" },
+	{ FIELD_SLOT(struct pool_bandwidth, egress_kbit, uint32_t), .kind = KIND_UINT,
+	  .max = POOL_KBIT_MAX, .doc = "from the guest, 64 or more, 0 for no limit" },
+	FIELD_END
+};
+
 const struct field pool_fields[] = {
 	{ FIELD_SLOT(struct pool, schema_version, uint32_t), .kind = KIND_UINT,
 	  .flags = FIELD_REQUIRED, .min = 1, .max = 1, .doc = "version of this format" },
@@ -128,6 +166,9 @@ const struct field pool_fields[] = {
 	{ FIELD_SLOT(struct pool, egress_allow, struct codec_list), .kind = KIND_LIST,
 	  .flags = FIELD_OMIT_EMPTY, .max = 256, .sub = pool_allow_fields,
 	  .item_size = sizeof(struct pool_allow), .doc = "the listed ones" },
+	{ FIELD_SLOT(struct pool, bandwidth, struct pool_bandwidth), .kind = KIND_RECORD,
+	  .sub = pool_bandwidth_fields,
+	  .doc = "limits of each guest's link in kilobits (1000 bits) per second" },
 	{ FIELD_SLOT(struct pool, created_at, time_text), .kind = KIND_TEXT,
 	  .flags = FIELD_REQUIRED, .min = 1, .check = store_check_time,
 	  .doc = "when it was made (UTC)" },
@@ -158,6 +199,43 @@ void pool_free(struct pool *p)
 	codec_free(pool_fields, p);
 }
 
+// Nothing outside has such an address: an entry that overlaps one is a mistake, or a way to the
+// host or to a metadata service.
+static const struct {
+	struct subnet net;
+	const char *what;
+} never[] = {
+	{ { 0, 8 }, "0.0.0.0/8 (this host)" },
+	{ { 127u << 24, 8 }, "127.0.0.0/8 (loopback)" },
+	{ { 169u << 24 | 254u << 16, 16 }, "169.254.0.0/16 (link-local)" },
+	{ { 224u << 24, 4 }, "224.0.0.0/4 (multicast)" },
+	{ { 240u << 24, 4 }, "240.0.0.0/4 (reserved)" },
+};
+
+static int check_allow(const struct pool_allow *a, struct err *e)
+{
+	struct subnet net = { 0 };
+
+	if (pool_allow_net(a->cidr, &net, e) < 0)
+		return err_wrap(e, "egress_allow");
+	if (net.prefix == 0) {
+		err_usage(e, "egress_allow: %s is everything", a->cidr);
+		return err_hint(e, "use --egress open");
+	}
+	for (size_t i = 0; i < COUNT(never); i++)
+		if (subnet_overlap(&net, &never[i].net))
+			return err_usage(e, "egress_allow: %s overlaps %s", a->cidr, never[i].what);
+	return 0;
+}
+
+static int check_kbit(const char *key, uint32_t kbit, struct err *e)
+{
+	if (kbit == 0 || kbit >= POOL_KBIT_MIN)
+		return 0;
+	return err_usage(e, "bandwidth: %s: %u is less than %d (0: no limit)", key, kbit,
+			 POOL_KBIT_MIN);
+}
+
 int pool_check(const struct pool *p, const char *tenant, const char *id, struct err *e)
 {
 	if (!str_eq(p->tenant_id, tenant) || !str_eq(p->pool_id, id))
@@ -166,6 +244,12 @@ int pool_check(const struct pool *p, const char *tenant, const char *id, struct 
 	if (p->egress_allow.len && p->egress != POOL_EGRESS_ALLOW)
 		return err_usage(e, "egress_allow: given, but egress is '%s'",
 				 pool_egress_names[p->egress]);
+	for (size_t i = 0; i < p->egress_allow.len; i++)
+		if (check_allow((const struct pool_allow *)p->egress_allow.items + i, e) < 0)
+			return -e->no;
+	if (check_kbit("ingress_kbit", p->bandwidth.ingress_kbit, e) < 0 ||
+	    check_kbit("egress_kbit", p->bandwidth.egress_kbit, e) < 0)
+		return -e->no;
 	return 0;
 }
 

@@ -45,6 +45,14 @@ struct pool_allow {
 	char proto[4]; // "tcp", "udp", "" for any
 };
 
+// Limits of each guest's link, in kilobits (1000 bits) per second; 0: none.
+#define POOL_KBIT_MIN 64
+#define POOL_KBIT_MAX 100000000
+struct pool_bandwidth {
+	uint32_t ingress_kbit; // towards the guest
+	uint32_t egress_kbit;  // from it
+};
+
 struct pool {
 	uint32_t schema_version; // 1
 	name_text pool_id;
@@ -62,6 +70,7 @@ struct pool {
 	struct pool_sleep_policy sleep_policy;
 	int egress;			// enum pool_egress
 	struct codec_list egress_allow; // of struct pool_allow
+	struct pool_bandwidth bandwidth;
 	time_text created_at;
 };
 extern const struct field pool_fields[];
@@ -70,10 +79,15 @@ extern const struct field pool_counts_fields[];
 extern const struct field pool_runtime_fields[];
 extern const struct field pool_sleep_policy_fields[];
 extern const struct field pool_allow_fields[];
+extern const struct field pool_bandwidth_fields[];
 
 #define cleanup_pool cleanup(pool_free)
 void pool_init(struct pool *p, const char *tenant, const char *id); // defaults
 void pool_free(struct pool *p);
+// CIDR[:PORT[/PROTO]] as people write it. The network itself is checked with the whole record.
+int pool_allow_parse(const char *word, struct pool_allow *ret, struct err *e) MUST_CHECK;
+// The network of an entry's cidr, any prefix, no host bits; an address is a /32.
+int pool_allow_net(const char *cidr, struct subnet *ret, struct err *e) MUST_CHECK;
 // Checks the record as a whole against its address.
 int pool_check(const struct pool *p, const char *tenant, const char *id, struct err *e) MUST_CHECK;
 

@@ -91,20 +91,28 @@ static int make(const struct store *tenant, const struct pool *p, struct err *e)
 	return 0;
 }
 
+// The command line went past the field table: what that would refuse must not be stored.
+static int check_given(const struct pool *p, struct err *e)
+{
+	cleanup_buf struct buf text = BUF_INIT;
+	cleanup_pool struct pool checked = { 0 };
+
+	codec_print(pool_fields, p, &text);
+	if (codec_parse(pool_fields, buf_text(&text), text.len, &checked, e) < 0 ||
+	    pool_check(&checked, p->tenant_id, p->pool_id, e) < 0)
+		return err_wrap(e, "%s/%s", p->tenant_id, p->pool_id);
+	return 0;
+}
+
 int pools_create(struct pool *want, bool dry_run, int wait_ms, bool *changed, struct err *e)
 {
 	cleanup_store struct store ts = STORE_NONE, ps = STORE_NONE;
-	cleanup_buf struct buf text = BUF_INIT;
-	cleanup_pool struct pool checked = { 0 };
 	struct address a = { 0 };
 	struct tenant t;
 	struct usage u;
 
-	// The command line went past the field table: what that would refuse must not be stored.
-	codec_print(pool_fields, want, &text);
-	if (codec_parse(pool_fields, buf_text(&text), text.len, &checked, e) < 0 ||
-	    pool_check(&checked, want->tenant_id, want->pool_id, e) < 0)
-		return err_wrap(e, "%s/%s", want->tenant_id, want->pool_id);
+	if (check_given(want, e) < 0)
+		return -e->no;
 	memcpy(a.tenant, want->tenant_id, sizeof(a.tenant));
 	memcpy(a.pool, want->pool_id, sizeof(a.pool));
 	if (store_lock(&ts, STORE_TENANT, &a, wait_ms, e) < 0 || tenant_load_from(&ts, &t, e) < 0)
@@ -174,6 +182,61 @@ int pools_scale(const char *tenant, const char *id, const struct pools_scale *s,
 		return -e->no;
 	return *missing ? instances_create_locked(&ps, &t, ret, &a, *missing, &made, created, e)
 			: 0;
+}
+
+static void apply_egress(const struct pools_change *c, struct pool *p)
+{
+	bool drop = c->given.egress && c->to.egress != POOL_EGRESS_ALLOW;
+	const struct pool_allow *from = c->to.egress_allow.items;
+
+	if (c->given.egress)
+		p->egress = c->to.egress;
+	if (!drop && !c->given.egress_allow)
+		return;
+	codec_free_list(pool_allow_fields, sizeof(*from), &p->egress_allow);
+	for (size_t i = 0; c->given.egress_allow && i < c->to.egress_allow.len; i++)
+		*(struct pool_allow *)codec_list_add(&p->egress_allow, sizeof(*from)) = from[i];
+}
+
+static void apply_change(const struct pools_change *c, struct pool *p)
+{
+#define SET(name, member)  \
+	if (c->given.name) \
+	p->member = c->to.member
+	SET(ingress_kbit, bandwidth.ingress_kbit);
+	SET(egress_kbit, bandwidth.egress_kbit);
+	SET(metadata, metadata_enabled);
+	SET(pinned, pinned);
+	SET(critical, critical);
+	SET(start_timeout, runtime.start_timeout_s);
+	SET(drain_timeout, runtime.drain_timeout_s);
+#undef SET
+	apply_egress(c, p);
+}
+
+int pools_update(const char *tenant, const char *id, const struct pools_change *c, bool dry_run,
+		 int wait_ms, struct pool *ret, bool *changed, struct err *e)
+{
+	cleanup_buf struct buf before = BUF_INIT, after = BUF_INIT;
+	cleanup_store struct store ps = STORE_NONE;
+	cleanup_pool struct pool p = { 0 };
+	struct address a;
+
+	if (pool_address(tenant, id, &a, e) < 0)
+		return -e->no;
+	if (!store_exists(STORE_TENANT, &a)) // name the tenant when that is what lacks
+		return store_open(&ps, STORE_TENANT, &a, e);
+	if (store_lock(&ps, STORE_POOL, &a, wait_ms, e) < 0 || pool_load_from(&ps, &p, e) < 0)
+		return -e->no;
+	codec_print(pool_fields, &p, &before);
+	apply_change(c, &p);
+	codec_print(pool_fields, &p, &after);
+	*changed = !str_eq(buf_text(&before), buf_text(&after));
+	if (check_given(&p, e) < 0 || (*changed && !dry_run && pool_save(&ps, &p, e) < 0))
+		return -e->no;
+	*ret = p;
+	p.egress_allow = (struct codec_list){ 0 };
+	return 0;
 }
 
 // All that the pool has may go, or nothing does.

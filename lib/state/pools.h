@@ -20,6 +20,18 @@ struct pools_scale {
 int pools_scale(const char *tenant, const char *id, const struct pools_scale *s, bool dry_run,
 		int wait_ms, struct pool *ret, bool *changed, uint32_t *missing,
 		struct buf *created, struct err *e) MUST_CHECK;
+// What may change while guests run; only what is given does. Another egress than "allow" drops the
+// list. to.egress_allow stays the caller's.
+struct pools_change {
+	struct {
+		bool egress, egress_allow, ingress_kbit, egress_kbit, metadata, pinned, critical,
+			start_timeout, drain_timeout;
+	} given;
+	struct pool to;
+};
+// Stores the record as changed, or finds it so (*changed false).
+int pools_update(const char *tenant, const char *id, const struct pools_change *c, bool dry_run,
+		 int wait_ms, struct pool *ret, bool *changed, struct err *e) MUST_CHECK;
 // Removes the pool with its instances' records. Kind state while one of them runs or is warm. A
 // damaged record goes only with force.
 int pools_destroy(const char *tenant, const char *id, bool force, bool dry_run, int wait_ms,

@@ -43,6 +43,8 @@ const struct field tenant_net_fields[] = {
 	  .flags = FIELD_REQUIRED, .check = store_check_ip, .doc = "offset 1 of the subnet" },
 	{ FIELD_SLOT(struct tenant_net, bridge_name, ifname_text), .kind = KIND_TEXT,
 	  .flags = FIELD_REQUIRED, .doc = "br-tenant-<tenant_net_id>" },
+	{ FIELD_SLOT(struct tenant_net, deny_log, bool), .kind = KIND_BOOL,
+	  .doc = "packets that are denied are logged" },
 	FIELD_END
 };
 

@@ -22,6 +22,7 @@ struct tenant_net {
 	subnet_text ipv4_subnet;
 	ip_text gateway_ip;
 	ifname_text bridge_name;
+	bool deny_log; // what its rules drop is logged
 };
 
 struct tenant {

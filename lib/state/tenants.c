@@ -19,28 +19,31 @@
 	do_it(max_vcpus) do_it(max_mem_mib) do_it(max_running) do_it(max_warm) do_it(max_pools) \
 		do_it(max_instances_per_pool) do_it(max_disk_gib)
 
-static const char *quota_that_differs(const struct tenant_spec *spec, const struct tenant_quotas *q)
+// What `update` changes: the first that is not as asked.
+static const char *what_differs(const struct tenant_spec *spec, const struct tenant *t)
 {
-#define DIFFERS(member)                                             \
-	if (spec->given.member && spec->quotas.member != q->member) \
+#define DIFFERS(member)                                                    \
+	if (spec->given.member && spec->quotas.member != t->quotas.member) \
 		return #member;
 	FOR_QUOTAS(DIFFERS)
 #undef DIFFERS
-	return NULL;
+	return spec->given.deny_log && spec->deny_log != t->net.deny_log ? "deny_log" : NULL;
 }
 
-static void set_quotas(const struct tenant_spec *spec, struct tenant_quotas *q)
+static void set_given(const struct tenant_spec *spec, struct tenant *t)
 {
 #define SET(member)             \
 	if (spec->given.member) \
-		q->member = spec->quotas.member;
+		t->quotas.member = spec->quotas.member;
 	FOR_QUOTAS(SET)
 #undef SET
+	if (spec->given.deny_log)
+		t->net.deny_log = spec->deny_log;
 }
 
 static int compare(const struct tenant_spec *spec, const struct tenant *t, struct err *e)
 {
-	const char *what = quota_that_differs(spec, &t->quotas);
+	const char *what = what_differs(spec, t);
 	subnet_text subnet;
 
 	subnet_print(&spec->subnet, subnet);
@@ -54,7 +57,7 @@ static int compare(const struct tenant_spec *spec, const struct tenant *t, struc
 		return 0;
 	err_object(e, "%s", t->tenant_id);
 	if (what)
-		err_hint(e, "quotas are changed by mvm tenant update %s", t->tenant_id);
+		err_hint(e, "it is changed by mvm tenant update %s", t->tenant_id);
 	return err_wrap(e, "%s", t->tenant_id);
 }
 
@@ -93,7 +96,7 @@ int tenants_create(const struct tenant_spec *spec, bool dry_run, int wait_ms, st
 	if (!*changed)
 		return tenant_load(spec->id, ret, e) < 0 ? -e->no : compare(spec, ret, e);
 	tenant_init(ret, spec->id);
-	set_quotas(spec, &ret->quotas);
+	set_given(spec, ret);
 	if (alloc_net(spec->id, &net_id, &subnet, e) < 0) {
 		err_object(e, "%s", spec->id);
 		return err_wrap(e, "%s", spec->id);
@@ -117,8 +120,8 @@ int tenants_update(const struct tenant_spec *spec, bool dry_run, int wait_ms, st
 		return err_wrap(e, "tenant");
 	if (store_lock(&s, STORE_TENANT, &a, wait_ms, e) < 0 || tenant_load_from(&s, ret, e) < 0)
 		return -e->no;
-	*changed = quota_that_differs(spec, &ret->quotas) != NULL;
-	set_quotas(spec, &ret->quotas);
+	*changed = what_differs(spec, ret) != NULL;
+	set_given(spec, ret);
 	return *changed && !dry_run ? tenant_save(&s, ret, e) : 0;
 }
 

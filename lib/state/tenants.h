@@ -8,17 +8,18 @@ struct tenant_spec {
 	uint32_t net_id;      // 0: choose (or whatever the existing tenant has)
 	struct subnet subnet; // prefix 0: choose
 	struct tenant_quotas quotas;
-	// which quotas were asked for: an existing tenant is compared in these only
+	bool deny_log;
+	// what was asked for: an existing tenant is compared in these only
 	struct {
 		bool max_vcpus, max_mem_mib, max_running, max_warm, max_pools,
-			max_instances_per_pool, max_disk_gib;
+			max_instances_per_pool, max_disk_gib, deny_log;
 	} given;
 };
 
 // Makes it, or finds it equal (*changed false); kind conflict when it exists and differs.
 int tenants_create(const struct tenant_spec *spec, bool dry_run, int wait_ms, struct tenant *ret,
 		   bool *changed, struct err *e) MUST_CHECK;
-// Sets the given quotas.
+// Sets the given quotas and the given deny_log.
 int tenants_update(const struct tenant_spec *spec, bool dry_run, int wait_ms, struct tenant *ret,
 		   bool *changed, struct err *e) MUST_CHECK;
 // Removes its pools, as far as nothing of them runs (pools_destroy with force).

@@ -84,6 +84,60 @@ END
 	[ ! -s "$log" ]
 }
 
+@test "tenant update brings the network up to date too, and its failure is the status" {
+	mvm-tenant create acme
+	run -0 mvm tenant update --deny-log on acme --max-vcpus 3 --json
+	[ "$(out '.changed and .net.deny_log')" = true ]
+	[ "$(cat "$log")" = "mvm-bridge ensure --json acme" ]
+	: >"$log"
+	FAKE_STATUS=8 run -8 mvm tenant update acme --deny-log off
+	[ -z "$output" ]
+	run -0 mvm tenant update acme --deny-log=off --json # repeating repairs
+	[ "$(jq .changed <<<"$output")" = false ]
+	[ "$(cat "$log")" = $'mvm-bridge ensure --json acme\nmvm-bridge ensure --json acme' ]
+	: >"$log"
+	run -4 mvm tenant update other --deny-log on
+	run -2 mvm tenant update acme --deny-log maybe
+	run -0 mvm tenant update acme --max-vcpus 9 --dry-run
+	run -0 mvm tenant update --help
+	[ ! -s "$log" ]
+	run -0 mvm tenant create --deny-log zeta -o name
+	[ "$(cat "$log")" = "mvm-bridge ensure --json zeta" ]
+}
+
+@test "pool update puts the policy in force too, and its failure is the status" {
+	mvm-tenant create acme
+	mvm-pool create acme/web --flake /f --profile minimal --cpus 1 --mem 128
+	while read -r words; do
+		: >"$log"
+		run -0 mvm pool update $words --json
+		[ "$(out .pool_id)" = web ]
+		[ "$(cat "$log")" = "mvm-bridge policy --json acme/web" ]
+	done <<'END'
+acme/web
+--egress none acme/web
+--allow 192.0.2.0/24:443/tcp --allow=10.0.0.0/8 acme/web
+--ingress-kbit 64 --egress-kbit 64 acme/web
+--metadata on --pinned off --critical off acme/web
+--start-timeout 5s --drain-timeout 5s acme/web
+--lock-timeout 1s acme/web --egress=open
+END
+	run -0 mvm pool update acme/web --egress none
+	[[ ${lines[0]} == "pool_id "*web ]]
+	[ "$(mvm-pool info acme/web | jq -r .egress)" = none ]
+	FAKE_STATUS=3 run -3 mvm pool update acme/web --egress open
+	[ -z "$output" ]
+	[ "$(mvm-pool info acme/web | jq -r .egress)" = open ] # repeating repairs
+	: >"$log"
+	run -4 mvm pool update acme/db --egress none
+	run -2 mvm pool update acme/web --allow 127.0.0.1
+	run -2 mvm pool update acme/web --egress-kbit 1
+	run -0 mvm pool update acme/web --egress none --dry-run
+	run -0 mvm pool update acme/web --help
+	[ ! -s "$log" ]
+	[ "$(mvm-pool info acme/web | jq -r .egress)" = open ]
+}
+
 @test "tenant destroy --force ends and removes everything, in order" {
 	mvm-tenant create acme
 	mvm-pool create acme/web --flake /f --profile minimal --cpus 1 --mem 128

@@ -62,7 +62,102 @@ create() { mvm-pool create "$@" --flake /f --profile minimal --cpus 2 --mem 256;
 	refuses 2 create acme/db --allow 192.0.2.1/24
 	refuses 2 create acme/db --allow 192.0.2.0/24:0
 	refuses 2 create acme/db --allow 192.0.2.0/24:80/icmp
+	refuses 2 create acme/db --allow 192.0.2.0/24:80/
 	refuses 2 create acme/db --egress none --allow 192.0.2.0/24
+	refuses 2 create acme/db --allow 0.0.0.0/0
+	[[ $stderr == *"egress_allow: 0.0.0.0/0 is everything (use --egress open)" ]]
+	for bad in 169.254.169.254 128.0.0.0/1 127.0.0.1 0.0.0.0/8 224.0.0.251 255.255.255.255; do
+		refuses_untouched 2 create acme/db --allow "$bad"
+		[[ $stderr == *"egress_allow: $bad overlaps "* ]]
+		refuses_untouched 2 mvm-pool update acme/web --allow "$bad"
+		[[ $stderr == *"egress_allow: $bad overlaps "* ]]
+	done
+}
+
+@test "a stored way out to what is not outside is damage, and nothing is made of it" {
+	create acme/web --allow 192.0.2.0/24
+	sed -i 's|192.0.2.0/24|169.254.0.0/16|' "$MVM_STATE_DIR/tenants/acme/pools/web/pool.json"
+	refuses_untouched 1 mvm-pool info acme/web
+	[[ $stderr == *"pool.json: damaged: egress_allow: 169.254.0.0/16 overlaps "* ]]
+	refuses_untouched 1 mvm-pool update acme/web --egress open
+}
+
+@test "limits are stored, 0 is none, and a pool of before there were any has none" {
+	run -0 create acme/web --ingress-kbit 64 --egress-kbit 100000000
+	[ "$(jq -c .bandwidth <<<"$output")" = '{"ingress_kbit":64,"egress_kbit":100000000}' ]
+	refuses_untouched 5 create acme/web
+	run -0 create acme/db
+	[ "$(jq -c .bandwidth <<<"$output")" = '{"ingress_kbit":0,"egress_kbit":0}' ]
+	for option in --ingress-kbit --egress-kbit; do
+		for bad in 63 1 100000001 -1 8mbit ''; do
+			refuses_untouched 2 create acme/x $option "$bad"
+			refuses_untouched 2 mvm-pool update acme/web $option "$bad"
+		done
+	done
+	sed -i 's/"bandwidth":{[^}]*},//' "$MVM_STATE_DIR/tenants/acme/pools/db/pool.json"
+	run -0 create acme/db
+	[ "$(jq .changed <<<"$output")" = false ]
+}
+
+@test "update changes what is given and nothing else" {
+	create acme/web --allow 192.0.2.0/24:443/tcp --ingress-kbit 100 --metadata --pinned
+	mvm-pool scale acme/web --warm 1
+	before=$(mvm-pool info acme/web | jq 'del(.bandwidth.egress_kbit)')
+	run -0 mvm-pool update acme/web --egress-kbit 8000
+	[ "$(out '.changed, .bandwidth.egress_kbit' | xargs)" = "true 8000" ]
+	[ "$(mvm-pool info acme/web | jq 'del(.bandwidth.egress_kbit)')" = "$before" ]
+	for same in "" "--egress-kbit 8000" "--metadata on" "--pinned on --critical off" \
+		"--allow 192.0.2.0/24:443/tcp" "--egress allow" "--start-timeout 60s --drain-timeout 10s"; do
+		# shellcheck disable=SC2086
+		run -0 mvm-pool update acme/web $same
+		[ "$(jq .changed <<<"$output")" = false ]
+	done
+	run -0 mvm-pool update acme/web --metadata off --pinned off --critical on --start-timeout 5s --drain-timeout 0 --ingress-kbit 0
+	[ "$(jq -c '[.metadata_enabled, .pinned, .critical, .runtime.start_timeout_s, .runtime.drain_timeout_s, .bandwidth.ingress_kbit]' <<<"$output")" = "[false,false,true,5,0,0]" ]
+	[ "$(mvm-pool info acme/web | jq -c '[.critical, .runtime.start_timeout_s]')" = "[true,5]" ]
+}
+
+@test "update replaces the list of ways out, and another egress drops it" {
+	create acme/web
+	run -0 mvm-pool update acme/web --allow 192.0.2.0/24 --allow 10.0.0.0/8:53
+	[ "$(jq -c '[.egress, (.egress_allow | map(.cidr))]' <<<"$output")" = '["allow",["192.0.2.0/24","10.0.0.0/8"]]' ]
+	run -0 mvm-pool update acme/web --allow 198.51.100.7:443
+	[ "$(jq -c '.egress_allow' <<<"$output")" = '[{"cidr":"198.51.100.7","port":443,"proto":""}]' ]
+	refuses_untouched 2 mvm-pool update acme/web --egress none --allow 192.0.2.0/24
+	for egress in none open; do
+		mvm-pool update acme/web --allow 192.0.2.0/24
+		run -0 mvm-pool update acme/web --egress $egress
+		[ "$(jq -c '[.egress, .egress_allow]' <<<"$output")" = "[\"$egress\",null]" ]
+	done
+}
+
+@test "an update that is refused, planned or kept out changes nothing" {
+	create acme/web
+	refuses_untouched 2 mvm-pool update
+	refuses_untouched 2 mvm-pool update acme
+	for bad in "--metadata" "--metadata yes" "--pinned 1" "--egress some" "--cpus 2" "--start-timeout 0" "--allow x" "--allow 192.0.2.1/24"; do
+		# shellcheck disable=SC2086
+		refuses_untouched 2 mvm-pool update acme/web $bad
+	done
+	refuses_untouched 4 mvm-pool update acme/db --egress none
+	[[ $stderr == *"acme/db: no such pool"* ]]
+	refuses_untouched 4 mvm-pool update other/web --egress none
+	[[ $stderr == *"other: no such tenant"* ]]
+	before=$(digest)
+	run -0 mvm-pool update acme/web --egress none --dry-run
+	[ "$(out '.dry_run and .changed and .egress == "none"')" = true ]
+	[ "$(digest)" = "$before" ]
+	hold_lock "$MVM_STATE_DIR/tenants/acme/pools/web/lock"
+	refuses_untouched 8 mvm-pool update acme/web --egress none --lock-timeout 50ms
+	release_lock
+	for point in store-save:kill replace-fsync:err=EIO replace-rename:kill; do
+		MVM_FAULT=$point run mvm-pool update acme/web --egress none
+		[ "$status" != 0 ]
+		run -0 mvm-pool info acme/web
+		[ "$(out .egress)" = open ]
+	done
+	run -0 mvm-pool update acme/web --egress none
+	[ "$(out .changed)" = true ]
 }
 
 @test "2: bad names, addresses and options" {
@@ -131,6 +226,7 @@ create() { mvm-pool create "$@" --flake /f --profile minimal --cpus 2 --mem 256;
 	refuses_untouched 1 mvm-pool info acme/web
 	[[ $stderr == *"web/pool.json: damaged: "* ]]
 	refuses_untouched 1 mvm-pool scale acme/web --running 1
+	refuses_untouched 1 mvm-pool update acme/web --egress none
 	run --separate-stderr -1 mvm-pool list acme
 	[ "$(out 'map(.pool_id + ":" + (.status // "good")) | join(",")')" = "web:damaged,zeta:good" ]
 }
@@ -147,7 +243,7 @@ create() { mvm-pool create "$@" --flake /f --profile minimal --cpus 2 --mem 256;
 }
 
 @test "every verb has its help" {
-	for verb in create list info scale destroy; do
+	for verb in create update list info scale destroy; do
 		run -0 mvm-pool "$verb" --help
 		[[ $output == "Usage: mvm-pool $verb "* ]]
 	done

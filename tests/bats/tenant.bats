@@ -61,6 +61,30 @@ setup() {
 	[ ! -e "$MVM_STATE_DIR" ]
 }
 
+@test "the log of denied packets is off until asked for, and update turns it on and off" {
+	run -0 mvm-tenant create acme
+	[ "$(jq .net.deny_log <<<"$output")" = false ]
+	refuses_untouched 5 mvm-tenant create acme --deny-log
+	[[ $stderr == *"another deny_log"* ]]
+	run -0 mvm-tenant update acme --deny-log on
+	[ "$(out '.changed and .net.deny_log')" = true ]
+	run -0 mvm-tenant update acme --deny-log on
+	[ "$(jq .changed <<<"$output")" = false ]
+	run -0 mvm-tenant update acme --max-vcpus 3
+	[ "$(out .net.deny_log)" = true ]
+	run -0 mvm-tenant create acme --deny-log
+	[ "$(jq .changed <<<"$output")" = false ]
+	refuses_untouched 2 mvm-tenant update acme --deny-log
+	refuses_untouched 2 mvm-tenant update acme --deny-log yes
+	refuses_untouched 2 mvm-tenant create zeta --deny-log on
+	before=$(digest)
+	run -0 mvm-tenant update acme --deny-log off --dry-run
+	[ "$(jq .net.deny_log <<<"$output")" = false ]
+	[ "$(digest)" = "$before" ]
+	sed -i 's/,"deny_log":true//' "$MVM_STATE_DIR/tenants/acme/tenant.json" # as it was written before
+	[ "$(mvm-tenant info acme | jq .net.deny_log)" = false ]
+}
+
 @test "3: a tenant that has pools is not destroyed" {
 	mvm-tenant create acme
 	mvm-pool create acme/web --flake /f --profile minimal --cpus 1 --mem 128

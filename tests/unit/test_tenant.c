@@ -97,6 +97,49 @@ TEST(creating_twice_is_fine_and_differently_is_a_conflict)
 	CHECK_INT(e.kind, ERR_CONFLICT);
 }
 
+TEST(the_deny_log_is_off_until_asked_for_and_changed_by_an_update)
+{
+	struct tenant_spec spec = { .id = "acme" };
+	struct tenant t;
+	struct err e = { 0 };
+	bool changed = false;
+
+	use_state();
+	CHECK(tenants_create(&spec, false, 1000, &t, &changed, &e) == 0 && !t.net.deny_log);
+	spec.deny_log = spec.given.deny_log = true;
+	CHECK(tenants_create(&spec, false, 1000, &t, &changed, &e) < 0);
+	CHECK_INT(e.kind, ERR_CONFLICT);
+	CHECK(tenants_update(&spec, true, 1000, &t, &changed, &e) == 0 && changed);
+	CHECK(tenant_load("acme", &t, &e) == 0 && !t.net.deny_log);
+	CHECK(tenants_update(&spec, false, 1000, &t, &changed, &e) == 0 && changed);
+	CHECK(tenants_update(&spec, false, 1000, &t, &changed, &e) == 0 && !changed);
+	CHECK(tenant_load("acme", &t, &e) == 0 && t.net.deny_log);
+	spec.given.deny_log = false;
+	spec.deny_log = false;
+	CHECK(tenants_update(&spec, false, 1000, &t, &changed, &e) == 0 && !changed);
+	CHECK(t.net.deny_log);
+}
+
+TEST(a_record_of_before_there_was_a_deny_log_has_none)
+{
+	cleanup_buf struct buf text = BUF_INIT;
+	const struct subnet s = { .base = 10u << 24, .prefix = 24 };
+	struct tenant t, back = { 0 };
+	struct err e = { 0 };
+	char *at;
+
+	tenant_init(&t, "acme");
+	CHECK(tenant_set_net(&t, 7, &s, &e) == 0);
+	codec_print(tenant_fields, &t, &text);
+	at = strstr(text.data, ",\"deny_log\":false");
+	CHECK(at);
+	if (!at)
+		return;
+	memmove(at, strchr(at, '}'), strlen(strchr(at, '}')) + 1);
+	CHECK(codec_parse(tenant_fields, text.data, strlen(text.data), &back, &e) == 0);
+	CHECK(tenant_check(&back, "acme", &e) == 0 && !back.net.deny_log);
+}
+
 TEST(a_failure_anywhere_in_create_leaves_no_tenant_and_can_be_repeated)
 {
 	static const char *const points[] = { "draft-mkdir", "draft-create", "draft-write",
