@@ -188,10 +188,25 @@ void name_tap(uint32_t net_id, uint32_t offset, ifname_text out)
 	(void)snprintf(out, sizeof(ifname_text), "tn%ui%u", net_id & 0xFFFF, offset & 0xFFFF);
 }
 
+void name_mac_bytes(uint32_t net_id, uint32_t offset, uint8_t out[6])
+{
+	const uint8_t mac[] = { 0x02,
+				0xfc,
+				(uint8_t)(net_id >> 8),
+				(uint8_t)net_id,
+				(uint8_t)(offset >> 8),
+				(uint8_t)offset };
+
+	memcpy(out, mac, sizeof(mac));
+}
+
 void name_mac(uint32_t net_id, uint32_t offset, mac_text out)
 {
-	(void)snprintf(out, sizeof(mac_text), "02:fc:%02x:%02x:%02x:%02x", net_id >> 8 & 255,
-		       net_id & 255, offset >> 8 & 255, offset & 255);
+	uint8_t m[6];
+
+	name_mac_bytes(net_id, offset, m);
+	(void)snprintf(out, sizeof(mac_text), "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2],
+		       m[3], m[4], m[5]);
 }
 
 void name_table(uint32_t net_id, char out[16])

@@ -55,6 +55,19 @@ static const struct column tenant_columns[] = {
 	{ NULL, NULL, 0 },
 };
 
+// The node's own report has no bridge.
+static const struct column net_columns[] = {
+	{ "TENANT", "tenant_id", 0 },
+	{ "BRIDGE", "bridge_name", 0 },
+	{ "SUBNET", "subnet", 0 },
+	{ "UP", "bridge_up", 0 },
+	{ "TAPS", "taps", COLUMN_RIGHT },
+	{ "OK", "ok", 0 },
+	{ "SUMMARY", "summary", 0 },
+	{ "GATEWAY", "gateway", COLUMN_WIDE },
+	{ NULL, NULL, 0 },
+};
+
 static const struct column event_columns[] = {
 	{ "TIME", "timestamp", 0 }, { "ACTION", "action", 0 },
 	{ "POOL", "pool_id", 0 },   { "INSTANCE", "instance_id", 0 },
@@ -71,6 +84,7 @@ static const struct {
 	{ { "instance_path", "net" }, instance_columns },
 	{ { "pool_path", "profile" }, pool_columns },
 	{ { "tenant_id", "quotas" }, tenant_columns },
+	{ { "bridge_exists", "issues" }, net_columns },
 };
 
 // A record that could not be read has little more than its name, and belongs to any kind.

@@ -41,7 +41,12 @@ static void judge_tap(const struct census *c, struct census_row *r, const struct
 		      uint32_t uid)
 {
 	const struct census_want *w = a->instance[0] ? census_by_address(c, a) : NULL;
+	uint32_t net_id = 0, offset;
 
+	if (!a->pool[0] && name_is_tap(r->name, &net_id, &offset)) { // in store
+		judge_tenant(c, r, a, net_id);
+		return;
+	}
 	census_judge_live(r, w);
 	if (w && r->owned && !w->damaged && w->uid != uid)
 		census_stray(r, "the instance has another TAP");

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "life/net.h"
 
+#include <linux/netfilter.h>
+
 #include "base/fault.h"
+#include "base/log.h"
 #include "life/net_find.h"
+#include "life/net_plan.h"
 #include "state/node.h"
-#include "sys/link.h"
-#include "sys/nft.h"
 
 static int prepare_tenant(struct net_job *j, const struct tenant *t, struct err *e)
 {
@@ -20,20 +22,35 @@ static int prepare_tenant(struct net_job *j, const struct tenant *t, struct err 
 	return net_job_lock(j, e);
 }
 
+// With a damaged record nobody knows the rules of its guest, so tables that are there stay as they
+// are: better the old rules than none.
+static int ensure_tables(struct net_job *j, const struct tenant *t, struct err *e)
+{
+	cleanup_net_plan struct net_plan p = NET_PLAN_NONE;
+	struct nft_row row = { 0 };
+	char table[16];
+
+	if (net_plan_load(j->route, t, j->node_id, &p, e) < 0)
+		return -e->no;
+	name_table(t->net.tenant_net_id, table);
+	if (p.damaged && nft_table_get(j->filter, NFPROTO_INET, table, &row, e) == 0 &&
+	    nft_table_get(j->filter, NFPROTO_NETDEV, table, &row, e) == 0) {
+		log_warn(t->tenant_id, "the rules are left as they are: %s", p.damage);
+		return 0;
+	}
+	return nft_tenant_ensure(j->filter, &p.nft, &j->changes, e);
+}
+
 static int ensure(struct net_job *j, const struct tenant *t, struct err *e)
 {
 	struct link_bridge b = { .node_id = j->node_id, .address = t->tenant_id, .mtu = NET_MTU };
-	struct nft_tenant n = { .net_id = t->net.tenant_net_id,
-				.node_id = j->node_id,
-				.address = t->tenant_id,
-				.subnet = t->subnet };
 
 	memcpy(b.name, j->report.bridge, sizeof(b.name));
-	name_mac(n.net_id, OFFSET_GATEWAY, b.mac);
+	name_mac(j->report.net_id, OFFSET_GATEWAY, b.mac);
 	b.ip = t->subnet.base + OFFSET_GATEWAY;
 	b.prefix = t->subnet.prefix;
-	// the table first: a bridge that forwards is never without its rules
-	if (nft_tenant_ensure(j->filter, &n, &j->changes, e) < 0)
+	// the tables first: a bridge that forwards is never without its rules
+	if (ensure_tables(j, t, e) < 0)
 		return -e->no;
 	if (fault_point("net-table"))
 		return err_sys(e, "make bridge %s", b.name);
@@ -56,7 +73,19 @@ int net_ensure(const char *tenant, const struct net_call *c, struct net_report *
 	return net_job_close(&j, ret, e);
 }
 
-// A TAP of an instance that has a record is in use, or about to be; others are left-overs.
+// Whose TAP it is; a TAP of an instance that has a record is in use, or about to be. Others are
+// left over or in store.
+static int drop_tap(struct net_job *j, const struct link_row *row, const char *owner, struct err *e)
+{
+	struct address a;
+
+	if (address_parse(owner, ADDRESS_TENANT, ADDRESS_INSTANCE, &a, e) < 0)
+		return err_wrap(e, "%s", row->name);
+	if (a.instance[0] && store_exists(STORE_INSTANCE, &a))
+		return err_kind(e, ERR_STATE, "%s of %s is still there", row->name, owner);
+	return link_remove(j->route, row->name, j->node_id, owner, &j->changes, e);
+}
+
 static int drop_taps(struct net_job *j, struct err *e)
 {
 	cleanup_links struct links l = LINKS_INIT;
@@ -66,18 +95,12 @@ static int drop_taps(struct net_job *j, struct err *e)
 	for (size_t i = 0; i < l.len; i++) {
 		const struct link_row *row = &l.items[i];
 		uint32_t net_id, offset;
-		address_text text;
+		address_text owner;
 		node_id_text node;
-		struct address a;
 
-		if (!name_is_tap(row->name, &net_id, &offset) || net_id != j->report.net_id ||
-		    !link_owner_parse(row->alias, node, text) || !str_eq(node, j->node_id))
-			continue;
-		if (address_parse(text, ADDRESS_INSTANCE, ADDRESS_INSTANCE, &a, e) < 0)
-			return err_wrap(e, "%s", row->name);
-		if (store_exists(STORE_INSTANCE, &a))
-			return err_kind(e, ERR_STATE, "%s of %s is still there", row->name, text);
-		if (link_remove(j->route, row->name, node, text, &j->changes, e) < 0)
+		if (name_is_tap(row->name, &net_id, &offset) && net_id == j->report.net_id &&
+		    link_owner_parse(row->alias, node, owner) && str_eq(node, j->node_id) &&
+		    drop_tap(j, row, owner, e) < 0)
 			return -e->no;
 	}
 	return 0;
@@ -92,6 +115,8 @@ int net_destroy(const char *tenant, const struct net_call *c, struct net_report 
 	    net_find_tenant(&j, tenant, e) < 0 || net_job_lock(&j, e) < 0 || drop_taps(&j, e) < 0)
 		return -e->no;
 	n.net_id = j.report.net_id;
+	if (fault_point("net-taps"))
+		return err_sys(e, "remove %s", j.report.bridge);
 	if (link_remove(j.route, j.report.bridge, j.node_id, tenant, &j.changes, e) < 0)
 		return -e->no;
 	if (fault_point("net-removed"))
@@ -101,55 +126,29 @@ int net_destroy(const char *tenant, const struct net_call *c, struct net_report 
 	return net_job_close(&j, ret, e);
 }
 
-int net_tap_add(const struct address *a, const struct net_call *c, struct net_report *ret,
-		struct err *e)
+int net_policy(const struct address *a, const struct net_call *c, struct net_report *ret,
+	       struct err *e)
 {
+	cleanup_net_plan struct net_plan p = NET_PLAN_NONE;
 	cleanup_net_job struct net_job j = NET_JOB_NONE;
-	struct link_tap t = { .node_id = j.node_id, .address = j.report.address, .mtu = NET_MTU };
+	struct tenant t = { 0 };
+	struct nft_row row = { 0 };
+	address_text text;
 
-	if (net_job_open_instance(&j, a, c, e) < 0 ||
-	    node_id_ensure(NULL, c->wait_ms, j.node_id, e) < 0 || net_job_lock(&j, e) < 0)
+	address_print(a, text);
+	if (tenant_load(a->tenant, &t, e) < 0 || net_job_open(&j, text, c, e) < 0 ||
+	    node_id_ensure(NULL, c->wait_ms, j.node_id, e) < 0 || prepare_tenant(&j, &t, e) < 0 ||
+	    net_plan_load_pool(j.route, &t, j.node_id, a->pool, &p, e) < 0)
 		return -e->no;
-	memcpy(t.name, j.report.tap, sizeof(t.name));
-	t.uid = t.gid = j.report.uid;
-	if (link_tap_ensure(j.route, &t, &j.changes, e) < 0)
+	if (nft_table_get(j.filter, NFPROTO_INET, j.report.table, &row, e) < 0) {
+		// without tables there is no guest either; they are made from the record
+		err_clear(e);
+		return net_job_close(&j, ret, e);
+	}
+	if (nft_pool_put(j.filter, &p.nft, a->pool, &j.changes, e) < 0)
 		return -e->no;
-	return net_job_close(&j, ret, e);
-}
-
-static int check_owner(struct net_job *j, const char *name, const char *address, struct err *e)
-{
-	struct link_row row = { 0 };
-
-	if (link_get(j->route, name, &row, e) < 0)
-		return -e->no;
-	return link_owner_check(name, row.alias, j->node_id, address, e);
-}
-
-int net_tap_attach(const struct address *a, const struct net_call *c, struct net_report *ret,
-		   struct err *e)
-{
-	cleanup_net_job struct net_job j = NET_JOB_NONE;
-
-	if (net_job_open_instance(&j, a, c, e) < 0 || node_id_load(j.node_id, e) < 0 ||
-	    net_job_lock(&j, e) < 0 || check_owner(&j, j.report.tap, j.report.address, e) < 0 ||
-	    check_owner(&j, j.report.bridge, a->tenant, e) < 0 ||
-	    link_attach(j.route, j.report.tap, j.report.bridge, &j.changes, e) < 0)
-		return -e->no;
-	return net_job_close(&j, ret, e);
-}
-
-int net_tap_del(const struct address *a, const struct net_call *c, struct net_report *ret,
-		struct err *e)
-{
-	cleanup_net_job struct net_job j = NET_JOB_NONE;
-	int r = net_job_open_instance(&j, a, c, e);
-
-	if (r < 0 && e->kind != ERR_MISSING)
-		return r;
-	if (node_id_load(j.node_id, e) < 0 || (r < 0 && net_find_tap(&j, e) < 0) ||
-	    net_job_lock(&j, e) < 0 ||
-	    link_remove(j.route, j.report.tap, j.node_id, j.report.address, &j.changes, e) < 0)
-		return -e->no;
+	for (size_t i = 0; i < p.nft.guest_count; i++)
+		if (net_guest_put(&j, &p, i, e) < 0)
+			return -e->no;
 	return net_job_close(&j, ret, e);
 }

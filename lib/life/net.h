@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: MIT
-// What mvm-bridge does: a tenant's bridge and table, an instance's TAP, in this network namespace
-// (design.md section 5). Each call is idempotent and may be killed anywhere and repeated. All that
-// change something take a lock of the tenant's network, $MVM_RUN_DIR/net-<net_id>.lock, which comes
-// after every other lock.
+// What mvm-bridge does: a tenant's bridge and tables, an instance's TAP and its rules, in this
+// network namespace (design.md section 5). Each call is idempotent and may be killed anywhere and
+// repeated. All that change something take a lock of the tenant's network,
+// $MVM_RUN_DIR/net-<net_id>.lock, which comes after every other lock.
+//
+// A TAP is made down and on no bridge. Attaching gives it its rules first, so there is no moment in
+// which a guest may send what it should not; detaching takes them away last. A TAP that is not
+// needed any more is kept in store for the next instance with its offset, since removing one holds
+// a lock of the kernel's for longer than all the rest takes (docs/benchmarks.md).
 #pragma once
 #include "state/instance.h"
 #include "sys/changes.h"
@@ -49,5 +54,19 @@ int net_tap_attach(const struct address *a, const struct net_call *c, struct net
 // Also when the instance's record is gone, as net_destroy.
 int net_tap_del(const struct address *a, const struct net_call *c, struct net_report *ret,
 		struct err *e) MUST_CHECK;
+// For tests: link `port` becomes the instance's in place of a TAP, under the TAP's name.
+int net_port_adopt(const struct address *a, const char *port, const struct net_call *c,
+		   struct net_report *ret, struct err *e) MUST_CHECK;
+// Applies the policy and the limits of a pool's record to its guests.
+int net_policy(const struct address *a, const struct net_call *c, struct net_report *ret,
+	       struct err *e) MUST_CHECK;
+// Makes the number of the tenant's TAPs in store `count`, those of the lowest free offsets first;
+// each is made or removed under a lock of its own. With trim none is made.
+int net_stock(const char *tenant, unsigned count, bool trim, const struct net_call *c,
+	      struct net_report *ret, struct err *e) MUST_CHECK;
+// Removes what is too much in store for the tenant of an address, in a process of its own: removing
+// a TAP takes longer than all the rest and holds a lock of the kernel's that every other link waits
+// for, so whoever waits for the caller need not wait for that. If it is killed the next one does it.
+void net_trim_later(const char *address, unsigned count);
 // Every bridge, TAP and table with a name of ours, as an array.
 int net_list(struct buf *out, struct err *e) MUST_CHECK;

@@ -74,6 +74,7 @@ int net_job_open_instance(struct net_job *j, const struct address *a, const stru
 	name_bridge(r->net_id, r->bridge);
 	memcpy(r->tap, i.net.tap_dev, sizeof(r->tap));
 	memcpy(r->mac, i.net.mac, sizeof(r->mac));
+	memcpy(r->subnet, t.net.ipv4_subnet, sizeof(r->subnet));
 	r->uid = name_uid(r->net_id, i.net.offset);
 	r->mtu = NET_MTU;
 	return 0;
@@ -167,6 +168,18 @@ int net_find_tenant(struct net_job *j, const char *tenant, struct err *e)
 	return 0;
 }
 
+// Of the tenant whose instance it was, as far as there is one.
+static void find_subnet(struct net_job *j)
+{
+	struct tenant t = { 0 };
+	struct err why = { 0 };
+	struct address a;
+
+	if (address_parse(j->report.address, ADDRESS_TENANT, ADDRESS_INSTANCE, &a, &why) == 0 &&
+	    tenant_load(a.tenant, &t, &why) == 0)
+		memcpy(j->report.subnet, t.net.ipv4_subnet, sizeof(j->report.subnet));
+}
+
 int net_find_tap(struct net_job *j, struct err *e)
 {
 	cleanup_links struct links l = LINKS_INIT;
@@ -181,6 +194,7 @@ int net_find_tap(struct net_job *j, struct err *e)
 		    !name_is_tap(l.items[i].name, &j->report.net_id, &offset))
 			continue;
 		memcpy(j->report.tap, l.items[i].name, sizeof(j->report.tap));
+		find_subnet(j);
 		return 0;
 	}
 	return err_kind(e, ERR_MISSING, "no instance %s, and no TAP of one", j->report.address);

@@ -20,12 +20,12 @@ void alloc_free(struct alloc *m)
 	*m = (struct alloc)ALLOC_NONE;
 }
 
-static bool is_used(const struct alloc *m, uint32_t offset)
+bool alloc_is_used(const struct alloc *m, uint32_t offset)
 {
 	return m->used[offset / 8] >> (offset % 8) & 1;
 }
 
-static void set_used(struct alloc *m, uint32_t offset)
+void alloc_mark(struct alloc *m, uint32_t offset)
 {
 	if (offset <= m->last)
 		m->used[offset / 8] = (uint8_t)(m->used[offset / 8] | 1u << (offset % 8));
@@ -78,7 +78,7 @@ int alloc_scan(const struct tenant *t, struct alloc *ret, struct err *e)
 
 			if (offset_of(t, &a, names.items[n], &offset, e) < 0)
 				return -e->no;
-			set_used(&m, offset);
+			alloc_mark(&m, offset);
 		}
 	}
 	*ret = m;
@@ -89,8 +89,8 @@ int alloc_scan(const struct tenant *t, struct alloc *ret, struct err *e)
 int alloc_offset(struct alloc *m, uint32_t *ret, struct err *e)
 {
 	for (uint32_t o = OFFSET_FIRST; o <= m->last; o++)
-		if (!is_used(m, o)) {
-			set_used(m, o);
+		if (!alloc_is_used(m, o)) {
+			alloc_mark(m, o);
 			*ret = o;
 			return 0;
 		}

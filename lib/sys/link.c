@@ -97,6 +97,9 @@ static int link_attr(const struct nlattr *a, void *arg)
 		if (mnl_attr_get_payload_len(a) == sizeof(row->mac))
 			memcpy(row->mac, mnl_attr_get_payload(a), sizeof(row->mac));
 		break;
+	case IFLA_CARRIER:
+		row->carrier = take_flag(a);
+		break;
 	case IFLA_LINKINFO:
 		return mnl_attr_parse_nested(a, info_attr, row);
 	default:

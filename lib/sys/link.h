@@ -17,7 +17,7 @@ struct link_row {
 	link_alias alias;
 	uint32_t mtu;
 	uint8_t mac[6];
-	bool up;
+	bool up, carrier; // carrier of a TAP: some process has it open
 	bool tap;				// kind tun, mode TAP
 	bool persistent, vnet_hdr, multi_queue; // of a TAP
 	bool has_owner;
@@ -58,18 +58,31 @@ struct link_bridge {
 // Kind conflict when a link of that name is of another kind or owner.
 int link_bridge_ensure(struct nl *nl, const struct link_bridge *b, struct changes *c,
 		       struct err *e) MUST_CHECK;
+// ip in host byte order.
+int link_has_address(struct nl *nl, int index, uint32_t ip, uint8_t prefix, bool *ret,
+		     struct err *e) MUST_CHECK;
 struct link_tap {
 	ifname_text name;
 	const char *node_id, *address;
+	const char *spare;
 	uint32_t mtu;
 	uint32_t uid, gid;
 };
-// Persistent, single queue, with vnet header, down, on no bridge.
+// Persistent, single queue, with vnet header, down, on no bridge. One that is kept in store for
+// `spare` (NULL: nobody) is taken.
 int link_tap_ensure(struct nl *nl, const struct link_tap *t, struct changes *c,
 		    struct err *e) MUST_CHECK;
+// Makes the TAP another owner's: from t->address it becomes to's. Kind conflict unless it is t's.
+int link_tap_give(struct nl *nl, const struct link_tap *t, const char *to, struct changes *c,
+		  struct err *e) MUST_CHECK;
+// A link of any kind gets a name and an owner, and is set down. Kind conflict when it has an owner.
+int link_adopt(struct nl *nl, const char *name, const char *as, const char *node_id,
+	       const char *address, struct changes *c, struct err *e) MUST_CHECK;
 // On the bridge and up; detach takes it off any bridge and sets it down.
 int link_attach(struct nl *nl, const char *name, const char *bridge, struct changes *c,
 		struct err *e) MUST_CHECK;
+int link_set_mtu(struct nl *nl, const char *name, uint32_t mtu, struct changes *c,
+		 struct err *e) MUST_CHECK;
 int link_detach(struct nl *nl, const char *name, struct changes *c, struct err *e) MUST_CHECK;
 // Gone is fine; kind conflict when it is another's.
 int link_remove(struct nl *nl, const char *name, const char *node_id, const char *address,

@@ -177,10 +177,10 @@ static int look_address(const struct nlmsghdr *h, void *arg)
 }
 
 // A list that changes while it is read may miss it; then the kernel says EEXIST below.
-static int has_address(struct nl *nl, int index, const struct link_bridge *b, bool *ret,
-		       struct err *e)
+int link_has_address(struct nl *nl, int index, uint32_t ip, uint8_t prefix, bool *ret,
+		     struct err *e)
 {
-	struct address_look l = { .index = index, .ip = b->ip, .prefix = b->prefix };
+	struct address_look l = { .index = index, .ip = ip, .prefix = prefix };
 	struct nlmsghdr *req = nl_begin(nl, RTM_GETADDR, NLM_F_DUMP);
 	struct ifaddrmsg *a = mnl_nlmsg_put_extra_header(req, sizeof(*a));
 
@@ -198,7 +198,7 @@ static int add_address(struct nl *nl, int index, const struct link_bridge *b, st
 	struct ifaddrmsg *a;
 	bool there = false;
 
-	if (has_address(nl, index, b, &there, e) < 0)
+	if (link_has_address(nl, index, b->ip, b->prefix, &there, e) < 0)
 		return -e->no;
 	if (there || !changes_take(c, "set the address of %s", b->name))
 		return 0;
@@ -273,12 +273,12 @@ static int tun_open(const char *name, struct err *e)
 	return steal_fd(&fd);
 }
 
-static int tap_set_alias(struct nl *nl, const struct link_tap *t, struct err *e)
+static int tap_set_alias(struct nl *nl, const struct link_tap *t, const char *owner, struct err *e)
 {
 	struct nlmsghdr *req = nl_begin(nl, RTM_SETLINK, 0);
 	link_alias alias;
 
-	link_owner_print(t->node_id, t->address, alias);
+	link_owner_print(t->node_id, owner, alias);
 	(void)put_link(req, t->name);
 	mnl_attr_put(req, IFLA_IFALIAS, strlen(alias), alias);
 	mnl_attr_put_u32(req, IFLA_MTU, t->mtu);
@@ -301,11 +301,33 @@ static int make_tap(struct nl *nl, const struct link_tap *t, struct err *e)
 		return err_sys(e, "give %s to uid %u", t->name, t->uid);
 	r = no_ipv6(t->name, &part, e);
 	changes_free(&part);
-	if (r < 0 || tap_set_alias(nl, t, e) < 0)
+	if (r < 0 || tap_set_alias(nl, t, t->address, e) < 0)
 		return -e->no;
 	if (fault_point("tap-persist") || ioctl(fd, TUNSETPERSIST, 1UL) < 0)
 		return err_sys(e, "keep TAP %s", t->name);
 	return 0;
+}
+
+int link_tap_give(struct nl *nl, const struct link_tap *t, const char *to, struct changes *c,
+		  struct err *e)
+{
+	struct link_row row = { 0 };
+
+	if (link_get(nl, t->name, &row, e) < 0 || check_kind(&row, row.tap, "TAP", e) < 0 ||
+	    link_owner_check(t->name, row.alias, t->node_id, t->address, e) < 0)
+		return -e->no;
+	return changes_take(c, "give TAP %s to %s", t->name, to) ? tap_set_alias(nl, t, to, e) : 0;
+}
+
+// Kept in store for whom t is made for.
+static bool is_spare(const struct link_tap *t, const struct link_row *row)
+{
+	link_alias alias;
+
+	if (!t->spare)
+		return false;
+	link_owner_print(t->node_id, t->spare, alias);
+	return str_eq(row->alias, alias);
 }
 
 int link_tap_ensure(struct nl *nl, const struct link_tap *t, struct changes *c, struct err *e)
@@ -315,15 +337,49 @@ int link_tap_ensure(struct nl *nl, const struct link_tap *t, struct changes *c, 
 
 	if (r == -ENOENT)
 		return changes_take(c, "make TAP %s", t->name) ? make_tap(nl, t, e) : 0;
-	if (r < 0 || check_kind(&row, row.tap, "TAP", e) < 0 ||
-	    link_owner_check(t->name, row.alias, t->node_id, t->address, e) < 0)
+	if (r < 0 || check_kind(&row, row.tap, "TAP", e) < 0)
 		return -e->no;
+	if (is_spare(t, &row)) {
+		struct link_tap spare = *t;
+
+		spare.address = t->spare;
+		if (link_tap_give(nl, &spare, t->address, c, e) < 0)
+			return -e->no;
+	} else if (link_owner_check(t->name, row.alias, t->node_id, t->address, e) < 0) {
+		return -e->no;
+	}
 	if (!row.persistent || !row.vnet_hdr || row.multi_queue || !row.has_owner ||
 	    row.uid != t->uid || row.gid != t->gid)
 		return check_kind(&row, false, "TAP as mvm makes them", e);
 	if (no_ipv6(t->name, c, e) < 0)
 		return -e->no;
 	return set_mtu(nl, &row, t->mtu, c, e);
+}
+
+int link_adopt(struct nl *nl, const char *name, const char *as, const char *node_id,
+	       const char *address, struct changes *c, struct err *e)
+{
+	struct link_row row = { 0 };
+	struct ifinfomsg *info;
+	struct nlmsghdr *req;
+	link_alias alias;
+
+	if (link_get(nl, name, &row, e) < 0)
+		return -e->no;
+	if (row.alias[0])
+		return err_kind(e, ERR_CONFLICT, "%s belongs to '%s'", name, row.alias);
+	if (!changes_take(c, "make %s the port %s", name, as))
+		return 0;
+	link_owner_print(node_id, address, alias);
+	req = nl_begin(nl, RTM_SETLINK, 0);
+	info = put_link(req, NULL);
+	info->ifi_index = row.index;
+	info->ifi_change = IFF_UP;
+	mnl_attr_put_strz(req, IFLA_IFNAME, as);
+	mnl_attr_put(req, IFLA_IFALIAS, strlen(alias), alias);
+	if (nl_talk(nl, req, NULL, NULL, e) < 0)
+		return err_wrap(e, "make %s the port %s", name, as);
+	return 0;
 }
 
 int link_attach(struct nl *nl, const char *name, const char *bridge, struct changes *c,
@@ -334,6 +390,15 @@ int link_attach(struct nl *nl, const char *name, const char *bridge, struct chan
 	if (link_get(nl, name, &row, e) < 0 || link_get(nl, bridge, &to, e) < 0)
 		return -e->no;
 	return set_port(nl, &row, to.index, true, c, e);
+}
+
+int link_set_mtu(struct nl *nl, const char *name, uint32_t mtu, struct changes *c, struct err *e)
+{
+	struct link_row row = { 0 };
+
+	if (link_get(nl, name, &row, e) < 0)
+		return -e->no;
+	return set_mtu(nl, &row, mtu, c, e);
 }
 
 int link_detach(struct nl *nl, const char *name, struct changes *c, struct err *e)

@@ -1,278 +1,351 @@
 // SPDX-License-Identifier: MIT
 #include "sys/nft.h"
 
-#include <assert.h>
-#include <libnftnl/common.h>
-#include <libnftnl/udata.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
 
-#include "base/fault.h"
 #include "sys/link.h"
-#include "sys/nft_rules.h"
+#include "sys/nft_batch.h"
+#include "sys/nft_read.h"
 
-#define TRIES	  8
-#define BATCH_MAX 65536
-#define PIECE_MAX 4096 // more than one table, chain or rule of ours takes
+static const uint8_t families[] = { NFPROTO_INET, NFPROTO_NETDEV };
 
-void nft_tables_free(struct nft_tables *t)
+// Which of both tables are there; kind conflict when one is somebody else's.
+struct own {
+	bool found[COUNT(families)];
+};
+
+static int find_own(struct nl *nl, const struct nft_tenant *t, struct own *ret, struct err *e)
 {
-	free(t->items);
-	*t = (struct nft_tables)NFT_TABLES_INIT;
-}
-
-static int take_comment(const struct nftnl_udata *u, void *arg)
-{
-	struct nft_row *row = arg;
-	uint8_t len = nftnl_udata_len(u);
-
-	if (nftnl_udata_type(u) != NFTNL_UDATA_TABLE_COMMENT || len == 0)
-		return 0;
-	static_assert(sizeof(row->comment) > UINT8_MAX, "a comment fits");
-	memcpy(row->comment, nftnl_udata_get(u), len);
-	row->comment[len - 1] = '\0';
-	return 0;
-}
-
-static int take_table(const struct nlmsghdr *h, void *arg)
-{
-	struct nftnl_table *t = nftnl_table_alloc();
-	struct nft_tables *l = arg;
-	struct nft_row row = { 0 };
-	const char *name;
-	const void *data;
-	uint32_t len = 0;
-
-	if (!t || nftnl_table_nlmsg_parse(h, t) < 0) {
-		nftnl_table_free(t);
-		return MNL_CB_ERROR;
-	}
-	name = nftnl_table_get_str(t, NFTNL_TABLE_NAME);
-	row.family = (uint8_t)nftnl_table_get_u32(t, NFTNL_TABLE_FAMILY);
-	data = nftnl_table_get_data(t, NFTNL_TABLE_USERDATA, &len);
-	if (data)
-		(void)nftnl_udata_parse(data, len, take_comment, &row);
-	// a name that is longer than any of ours is not interesting, but it is no error
-	if (name && COPY(row.name, name) == 0) {
-		l->items = base_grow(l->items, l->len + 1, sizeof(*l->items));
-		l->items[l->len++] = row;
-	}
-	nftnl_table_free(t);
-	return MNL_CB_OK;
-}
-
-static struct nlmsghdr *begin(struct nl *nl, uint16_t type, uint16_t family)
-{
-	struct nlmsghdr *req =
-		nl_begin(nl, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), NLM_F_DUMP);
-	struct nfgenmsg *gen = mnl_nlmsg_put_extra_header(req, sizeof(*gen));
-
-	gen->nfgen_family = (uint8_t)family;
-	gen->version = NFNETLINK_V0;
-	return req;
-}
-
-int nft_tables(struct nl *nl, struct nft_tables *out, struct err *e)
-{
-	cleanup_nft_tables struct nft_tables l = NFT_TABLES_INIT;
-	int r = -EINTR;
-
-	for (int tries = 0; r == -EINTR && tries < TRIES; tries++) {
-		nft_tables_free(&l);
-		r = nl_talk(nl, begin(nl, NFT_MSG_GETTABLE, NFPROTO_UNSPEC), take_table, &l, e);
-	}
-	if (r < 0)
-		return err_wrap(e, "list nftables");
-	*out = l;
-	l = (struct nft_tables)NFT_TABLES_INIT;
-	return 0;
-}
-
-// *ret_found with kind conflict when somebody else's table has our name.
-static int find_own(struct nl *nl, const struct nft_tenant *t, bool *ret_found, struct err *e)
-{
-	cleanup_nft_tables struct nft_tables l = NFT_TABLES_INIT;
 	char name[16];
 
 	name_table(t->net_id, name);
-	*ret_found = false;
-	if (nft_tables(nl, &l, e) < 0)
-		return -e->no;
-	for (size_t i = 0; i < l.len; i++) {
-		if (l.items[i].family != NFPROTO_INET || !str_eq(l.items[i].name, name))
+	for (size_t i = 0; i < COUNT(families); i++) {
+		struct nft_row row = { 0 };
+		int r = nft_table_get(nl, families[i], name, &row, e);
+
+		ret->found[i] = r == 0;
+		if (r == -ENOENT)
 			continue;
-		*ret_found = true;
-		return link_owner_check(name, l.items[i].comment, t->node_id, t->address, e);
+		if (r < 0 || link_owner_check(name, row.comment, t->node_id, t->address, e) < 0)
+			return -e->no;
 	}
 	return 0;
 }
 
-struct look {
-	const char *table;
-	struct buf *text;
-};
-
-static int look_chain(const struct nlmsghdr *h, void *arg)
+static int is_equal(struct nl *nl, const struct nft_plan *p, bool whole, bool *ret, struct err *e)
 {
-	struct nftnl_chain *c = nftnl_chain_alloc();
-	const struct look *l = arg;
+	cleanup_nft_lines struct nft_lines want = NFT_LINES_INIT, have = NFT_LINES_INIT;
 
-	if (!c || nftnl_chain_nlmsg_parse(h, c) < 0)
-		buf_str(l->text, "?\n"); // of a kind we do not make
-	else if (str_eq(nftnl_chain_get_str(c, NFTNL_CHAIN_TABLE), l->table))
-		nft_render_chain(c, l->text);
-	nftnl_chain_free(c);
-	return MNL_CB_OK;
-}
-
-static int look_rule(const struct nlmsghdr *h, void *arg)
-{
-	struct nftnl_rule *r = nftnl_rule_alloc();
-	const struct look *l = arg;
-
-	if (!r || nftnl_rule_nlmsg_parse(h, r) < 0)
-		buf_str(l->text, "?\n");
-	else if (str_eq(nftnl_rule_get_str(r, NFTNL_RULE_TABLE), l->table))
-		nft_render_rule(r, l->text);
-	nftnl_rule_free(r);
-	return MNL_CB_OK;
-}
-
-// What the kernel has, in the words of nft_render_*.
-static int read_table(struct nl *nl, const char *table, struct buf *out, struct err *e)
-{
-	struct look l = { .table = table, .text = out };
-	struct nlmsghdr *req;
-	int r = -EINTR;
-
-	for (int tries = 0; r == -EINTR && tries < TRIES; tries++) {
-		buf_clear(out);
-		r = nl_talk(nl, begin(nl, NFT_MSG_GETCHAIN, NFPROTO_INET), look_chain, &l, e);
-		if (r < 0)
-			continue;
-		req = begin(nl, NFT_MSG_GETRULE, NFPROTO_INET);
-		mnl_attr_put_strz(req, NFTA_RULE_TABLE, table);
-		r = nl_talk(nl, req, look_rule, &l, e);
-	}
-	return r < 0 ? err_wrap(e, "read table %s", table) : 0;
-}
-
-static int matches(struct nl *nl, const struct nft_plan *p, bool *ret, struct err *e)
-{
-	cleanup_buf struct buf want = BUF_INIT, have = BUF_INIT;
-
-	for (size_t i = 0; i < p->chain_count; i++)
-		nft_render_chain(p->chains[i], &want);
-	for (size_t i = 0; i < p->rule_count; i++)
-		nft_render_rule(p->rules[i], &want);
-	if (read_table(nl, nftnl_table_get_str(p->table, NFTNL_TABLE_NAME), &have, e) < 0)
+	nft_lines_of(p, whole, &want);
+	if (nft_read(nl, p, whole, &have, e) < 0)
 		return -e->no;
-	*ret = str_eq(buf_text(&want), buf_text(&have));
+	*ret = nft_lines_equal(&want, &have);
 	return 0;
 }
 
-struct batch {
-	char *data;
-	size_t len;
-	unsigned first, seq, requests;
-};
-
-static struct nlmsghdr *batch_add(struct batch *b, uint16_t type, uint16_t flags)
+static void add_table(struct nft_batch *b, const struct nft_plan *p, uint8_t family, bool make)
 {
-	if (b->len > BATCH_MAX - PIECE_MAX)
-		abort(); // a plan of ours is a tenth of this
-	b->requests++;
-	return nftnl_nlmsg_build_hdr(b->data + b->len, type, NFPROTO_INET,
-				     (uint16_t)(flags | NLM_F_ACK), b->seq++);
+	struct nftnl_table *table = nft_plan_table(p, family);
+
+	nft_batch_table(b, make, table);
+	nftnl_table_free(table);
 }
 
-static void batch_close(struct batch *b, const struct nlmsghdr *req)
+// Remove what is there and make it anew: in one transaction that is "replace".
+static int replace(struct nl *nl, const struct nft_plan *p, const struct own *own, struct err *e)
 {
-	b->len += MNL_ALIGN(req->nlmsg_len);
-}
+	cleanup_nft_batch struct nft_batch b;
 
-static void batch_table(struct batch *b, uint16_t type, const struct nftnl_table *t)
-{
-	struct nlmsghdr *req = batch_add(b, type, type == NFT_MSG_NEWTABLE ? NLM_F_CREATE : 0);
-
-	nftnl_table_nlmsg_build_payload(req, t);
-	batch_close(b, req);
-}
-
-static int batch_send(struct nl *nl, struct batch *b, struct err *e)
-{
-	batch_close(b, nftnl_batch_end(b->data + b->len, b->seq++));
-	nl->seq = b->seq;
-	return nl_talk_batch(nl, b->data, b->len, b->first, b->seq, b->requests, e);
-}
-
-static void batch_begin(struct nl *nl, struct batch *b)
-{
-	*b = (struct batch){ .data = base_alloc(1, BATCH_MAX), .first = nl->seq + 1 };
-	b->seq = b->first;
-	batch_close(b, nftnl_batch_begin(b->data, b->seq++));
-}
-
-static void batch_free(struct batch *b)
-{
-	free(b->data);
-}
-
-// Make (if missing), remove, make: in one transaction that is "replace".
-static int replace(struct nl *nl, struct nft_plan *p, struct err *e)
-{
-	cleanup(batch_free) struct batch b;
-	struct nlmsghdr *req;
-
-	batch_begin(nl, &b);
-	batch_table(&b, NFT_MSG_NEWTABLE, p->table);
-	batch_table(&b, NFT_MSG_DELTABLE, p->table);
-	batch_table(&b, NFT_MSG_NEWTABLE, p->table);
-	for (size_t i = 0; i < p->chain_count; i++) {
-		req = batch_add(&b, NFT_MSG_NEWCHAIN, NLM_F_CREATE);
-		nftnl_chain_nlmsg_build_payload(req, p->chains[i]);
-		batch_close(&b, req);
+	nft_batch_begin(&b, nl);
+	for (size_t i = 0; i < COUNT(families); i++) {
+		if (own->found[i])
+			add_table(&b, p, families[i], false);
+		add_table(&b, p, families[i], true);
 	}
-	for (size_t i = 0; i < p->rule_count; i++) {
-		req = batch_add(&b, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
-		nftnl_rule_nlmsg_build_payload(req, p->rules[i]);
-		batch_close(&b, req);
-	}
-	if (fault_point("nft-batch"))
-		return err_sys(e, "send the batch");
-	return batch_send(nl, &b, e);
+	for (size_t i = 0; i < p->len; i++)
+		nft_batch_put(&b, &p->parts[i]);
+	return nft_batch_send(&b, nl, e);
 }
 
 int nft_tenant_ensure(struct nl *nl, const struct nft_tenant *t, struct changes *c, struct err *e)
 {
 	cleanup_nft_plan struct nft_plan p = NFT_PLAN_NONE;
-	bool found, same = false;
+	bool same = false;
+	struct own own;
 
-	if (find_own(nl, t, &found, e) < 0)
+	if (find_own(nl, t, &own, e) < 0)
 		return -e->no;
-	nft_plan_make(t, &p);
-	if (found && matches(nl, &p, &same, e) < 0)
+	nft_plan_begin(t, &p);
+	nft_plan_all(&p);
+	if (own.found[0] && own.found[1] && is_equal(nl, &p, true, &same, e) < 0)
 		return -e->no;
-	if (same || !changes_take(c, "%s table mvm-%u", found ? "replace" : "make", t->net_id))
+	if (same || !changes_take(c, "%s the tables %s",
+				  own.found[0] || own.found[1] ? "replace" : "make", p.table))
 		return 0;
-	return replace(nl, &p, e) < 0 ? err_wrap(e, "make table mvm-%u", t->net_id) : 0;
+	return replace(nl, &p, &own, e) < 0 ? err_wrap(e, "make the tables %s", p.table) : 0;
 }
 
 int nft_tenant_remove(struct nl *nl, const struct nft_tenant *t, struct changes *c, struct err *e)
 {
 	cleanup_nft_plan struct nft_plan p = NFT_PLAN_NONE;
-	cleanup(batch_free) struct batch b = { 0 };
-	bool found;
+	cleanup_nft_batch struct nft_batch b;
+	struct own own;
 
-	if (find_own(nl, t, &found, e) < 0)
+	nft_batch_begin(&b, nl);
+	if (find_own(nl, t, &own, e) < 0)
 		return -e->no;
-	if (!found || !changes_take(c, "remove table mvm-%u", t->net_id))
+	nft_plan_begin(t, &p);
+	if (!(own.found[0] || own.found[1]) || !changes_take(c, "remove the tables %s", p.table))
 		return 0;
-	p.table = nft_plan_table(t);
-	batch_begin(nl, &b);
-	batch_table(&b, NFT_MSG_DELTABLE, p.table);
-	if (batch_send(nl, &b, e) < 0 && e->no != ENOENT)
-		return err_wrap(e, "remove table mvm-%u", t->net_id);
+	for (size_t i = 0; i < COUNT(families); i++)
+		if (own.found[i])
+			add_table(&b, &p, families[i], false);
+	if (nft_batch_send(&b, nl, e) < 0 && e->no != ENOENT)
+		return err_wrap(e, "remove the tables %s", p.table);
+	return 0;
+}
+
+// In the lines of what the kernel has: is there anything of the part?
+static bool is_there(const struct nft_lines *have, const struct nft_part *part)
+{
+	for (size_t i = 0; i < have->len; i++)
+		if (have->items[i].kind == part->kind && have->items[i].family == part->family &&
+		    str_eq(have->items[i].owner, nft_part_name(part)))
+			return true;
+	return false;
+}
+
+// One element of a set, by its key, as far as the kernel has it: to be removed before another one
+// takes its place.
+static void drop_elements(struct nft_batch *b, const struct nft_lines *have,
+			  const struct nft_part *part)
+{
+	if (is_there(have, part))
+		nft_batch_remove(b, part);
+}
+
+// Everything that a guest may have, whatever its policy is: for looking it up and taking it away.
+static void plan_widest(struct nft_plan *p, const struct nft_guest *g)
+{
+	struct nft_guest wide = *g;
+
+	wide.metadata = true;
+	if (wide.egress == NFT_EGRESS_NONE)
+		wide.egress = NFT_EGRESS_OPEN;
+	nft_plan_guest(p, &wide);
+}
+
+static void remove_guest(struct nft_batch *b, const struct nft_plan *wide,
+			 const struct nft_lines *have)
+{
+	// elements first: the chain that one of them names goes after it
+	for (size_t i = 0; i < wide->len; i++)
+		if (wide->parts[i].kind == NFT_SET)
+			drop_elements(b, have, &wide->parts[i]);
+	for (size_t i = 0; i < wide->len; i++)
+		if (wide->parts[i].kind == NFT_CHAIN && is_there(have, &wide->parts[i]))
+			nft_batch_remove(b, &wide->parts[i]);
+}
+
+int nft_guest_put(struct nl *nl, const struct nft_tenant *t, const struct nft_guest *g,
+		  struct changes *c, struct err *e)
+{
+	cleanup_nft_lines struct nft_lines want = NFT_LINES_INIT, have = NFT_LINES_INIT;
+	cleanup_nft_plan struct nft_plan p = NFT_PLAN_NONE, wide = NFT_PLAN_NONE;
+	cleanup_nft_batch struct nft_batch b;
+
+	nft_batch_begin(&b, nl);
+	nft_plan_begin(t, &p);
+	nft_plan_guest(&p, g);
+	nft_lines_of(&p, false, &want);
+	nft_plan_begin(t, &wide);
+	plan_widest(&wide, g);
+	if (nft_read(nl, &wide, false, &have, e) < 0)
+		return -e->no;
+	if (nft_lines_equal(&want, &have) || !changes_take(c, "set the rules of %s", g->port))
+		return 0;
+	remove_guest(&b, &wide, &have);
+	for (size_t i = 0; i < p.len; i++)
+		nft_batch_put(&b, &p.parts[i]);
+	if (nft_batch_send(&b, nl, e) < 0)
+		return err_wrap(e, "set the rules of %s", g->port);
+	return 0;
+}
+
+int nft_guest_drop(struct nl *nl, const struct nft_tenant *t, const struct nft_guest *g,
+		   struct changes *c, struct err *e)
+{
+	cleanup_nft_lines struct nft_lines have = NFT_LINES_INIT;
+	cleanup_nft_plan struct nft_plan wide = NFT_PLAN_NONE;
+	cleanup_nft_batch struct nft_batch b;
+
+	nft_batch_begin(&b, nl);
+	nft_plan_begin(t, &wide);
+	plan_widest(&wide, g);
+	if (nft_read(nl, &wide, false, &have, e) < 0)
+		return -e->no;
+	remove_guest(&b, &wide, &have);
+	if (nft_batch_is_empty(&b) || !changes_take(c, "remove the rules of %s", g->port))
+		return 0;
+	if (nft_batch_send(&b, nl, e) < 0)
+		return err_wrap(e, "remove the rules of %s", g->port);
+	return 0;
+}
+
+static const struct nft_pool *find_pool(const struct nft_tenant *t, const char *pool)
+{
+	for (size_t i = 0; i < t->pool_count; i++)
+		if (str_eq(t->pools[i].id, pool))
+			return &t->pools[i];
+	return NULL;
+}
+
+struct pool_change {
+	const struct nft_tenant *t;
+	const char *pool;
+	const struct nft_pool *ways; // NULL: it has none
+	struct nft_plan ways_plan, guests_plan;
+	struct nft_lines have_ways, have_guests;
+};
+
+static void pool_change_free(struct pool_change *p)
+{
+	nft_plan_free(&p->ways_plan);
+	nft_plan_free(&p->guests_plan);
+	nft_lines_free(&p->have_ways);
+	nft_lines_free(&p->have_guests);
+}
+
+// The ways' sets are flushed and filled: their elements change, the rules that use them stay.
+static void put_ways(struct nft_batch *b, const struct pool_change *p)
+{
+	bool there = p->have_ways.len > 0;
+
+	for (size_t i = 0; i < p->ways_plan.len; i++) {
+		struct nft_part part = p->ways_plan.parts[i];
+
+		part.elements_only = there;
+		if (there && part.kind == NFT_SET)
+			nft_batch_flush_set(b, part.set);
+		if (!there || part.kind == NFT_SET)
+			nft_batch_put(b, &part);
+	}
+}
+
+static void remove_ways(struct nft_batch *b, const struct pool_change *p)
+{
+	for (size_t i = 0; i < p->ways_plan.len; i++)
+		if (p->ways_plan.parts[i].kind == NFT_CHAIN &&
+		    is_there(&p->have_ways, &p->ways_plan.parts[i]))
+			nft_batch_remove(b, &p->ways_plan.parts[i]);
+	for (size_t i = 0; i < p->ways_plan.len; i++)
+		if (p->ways_plan.parts[i].kind == NFT_SET &&
+		    is_there(&p->have_ways, &p->ways_plan.parts[i]))
+			nft_batch_remove(b, &p->ways_plan.parts[i]);
+}
+
+static void put_guests(struct nft_batch *b, const struct pool_change *p)
+{
+	for (size_t i = 0; i < p->t->guest_count; i++) {
+		cleanup_nft_plan struct nft_plan one = NFT_PLAN_NONE;
+		const struct nft_guest *g = &p->t->guests[i];
+
+		nft_plan_begin(p->t, &one);
+		nft_plan_guest_egress(&one, g);
+		nft_batch_put(b, &one.parts[0]);
+	}
+}
+
+// Each guest's element, which is looked up by its key whatever its verdict is.
+static void plan_elements(struct pool_change *p)
+{
+	for (size_t i = 0; i < p->t->guest_count; i++) {
+		struct nft_guest g = p->t->guests[i];
+
+		if (g.egress == NFT_EGRESS_NONE)
+			g.egress = NFT_EGRESS_OPEN;
+		nft_plan_guest_egress(&p->guests_plan, &g);
+	}
+}
+
+static bool has_element(const struct nft_lines *have, uint32_t ip)
+{
+	char start[32];
+
+	(void)snprintf(start, sizeof(start), "element %08x ", ip);
+	for (size_t i = 0; i < have->len; i++)
+		if (str_starts(have->items[i].text, start))
+			return true;
+	return false;
+}
+
+static bool pool_is_equal(const struct pool_change *p)
+{
+	cleanup_nft_lines struct nft_lines ways = NFT_LINES_INIT, guests = NFT_LINES_INIT;
+	cleanup_nft_plan struct nft_plan plan = NFT_PLAN_NONE;
+
+	if (p->ways)
+		nft_lines_of(&p->ways_plan, false, &ways);
+	nft_plan_begin(p->t, &plan);
+	for (size_t i = 0; i < p->t->guest_count; i++)
+		nft_plan_guest_egress(&plan, &p->t->guests[i]);
+	nft_lines_of(&plan, false, &guests);
+	return nft_lines_equal(&ways, &p->have_ways) &&
+	       nft_lines_equal(&guests, &p->have_guests);
+}
+
+static int pool_read(struct nl *nl, struct pool_change *p, struct err *e)
+{
+	struct nft_pool none = { 0 };
+
+	(void)snprintf(none.id, sizeof(none.id), "%s", p->pool);
+	nft_plan_begin(p->t, &p->ways_plan);
+	nft_plan_pool(&p->ways_plan, p->ways ? p->ways : &none);
+	nft_plan_begin(p->t, &p->guests_plan);
+	plan_elements(p);
+	if (nft_read(nl, &p->ways_plan, false, &p->have_ways, e) < 0 ||
+	    nft_read(nl, &p->guests_plan, false, &p->have_guests, e) < 0)
+		return -e->no;
+	return 0;
+}
+
+int nft_pool_put(struct nl *nl, const struct nft_tenant *t, const char *pool, struct changes *c,
+		 struct err *e)
+{
+	cleanup(pool_change_free) struct pool_change p = { .t = t, .pool = pool,
+							   .ways = find_pool(t, pool) };
+	cleanup_nft_batch struct nft_batch b;
+
+	nft_batch_begin(&b, nl);
+	if (pool_read(nl, &p, e) < 0)
+		return -e->no;
+	if (pool_is_equal(&p) || !changes_take(c, "set the egress policy of %s", pool))
+		return 0;
+	if (p.ways)
+		put_ways(&b, &p);
+	for (size_t i = 0; i < t->guest_count; i++)
+		if (has_element(&p.have_guests, t->guests[i].ip))
+			nft_batch_remove(&b, &p.guests_plan.parts[i]);
+	put_guests(&b, &p);
+	if (!p.ways)
+		remove_ways(&b, &p);
+	if (nft_batch_send(&b, nl, e) < 0)
+		return err_wrap(e, "set the egress policy of %s", pool);
+	return 0;
+}
+
+int nft_tenant_compare(struct nl *nl, const struct nft_tenant *t, struct codec_list *ret,
+		       struct err *e)
+{
+	cleanup_nft_lines struct nft_lines want = NFT_LINES_INIT, have = NFT_LINES_INIT;
+	cleanup_nft_plan struct nft_plan p = NFT_PLAN_NONE;
+
+	nft_plan_begin(t, &p);
+	nft_plan_all(&p);
+	nft_lines_of(&p, true, &want);
+	if (nft_read(nl, &p, true, &have, e) < 0)
+		return -e->no;
+	nft_lines_compare(&want, &have, p.table, ret);
 	return 0;
 }

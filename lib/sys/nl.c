@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#define BATCH_ROOM 65536 // that a socket has without asking, and what messages take beside their data
 #define ANSWER_MS 10000 // answers are there when send returns; this only guards against a bug
 
 void nl_free(struct nl *nl)
@@ -141,8 +142,8 @@ static void take_message(struct answers *a, const struct nlmsghdr *h)
 	}
 }
 
-// A batch whose commit fails gets one error for its first message instead of one for each, so after
-// a refusal nothing is waited for: what there is lies in the socket already.
+// A batch that is refused gets one error for each request or for its first message alone, so after a
+// refusal nothing is waited for: what there is lies in the socket already.
 static int receive(struct nl *nl, struct answers *a, struct err *e)
 {
 	struct pollfd p = { .fd = mnl_socket_get_fd(nl->sock), .events = POLLIN };
@@ -186,10 +187,15 @@ int nl_talk(struct nl *nl, const struct nlmsghdr *last, mnl_cb_t cb, void *data,
 }
 
 int nl_talk_batch(struct nl *nl, const void *data, size_t len, unsigned first, unsigned last,
-		  unsigned requests, struct err *e)
+		  struct err *e)
 {
-	struct answers a = { .first = first, .last = last, .missing = requests };
+	struct answers a = { .first = first, .last = last, .missing = 1 };
+	int room = (int)len + BATCH_ROOM;
 
+	// one send or none; without the right to it the kernel says what is too long
+	if (len > BATCH_ROOM)
+		(void)setsockopt(mnl_socket_get_fd(nl->sock), SOL_SOCKET, SO_SNDBUFFORCE, &room,
+				 sizeof(room));
 	if (mnl_socket_sendto(nl->sock, data, len) < 0)
 		return err_sys(e, "send to netlink");
 	return receive(nl, &a, e);

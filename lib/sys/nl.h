@@ -27,7 +27,7 @@ struct nlmsghdr *nl_more(struct nl *nl, const struct nlmsghdr *req, uint16_t typ
 // rest is read all the same. -EINTR: a dump was not consistent, ask again.
 int nl_talk(struct nl *nl, const struct nlmsghdr *last, mnl_cb_t cb, void *data,
 	    struct err *e) MUST_CHECK;
-// The same for requests built elsewhere (an nftables batch): `requests` of them ask for an ACK,
-// their numbers are first to last.
+// The same for requests built elsewhere (an nftables batch), numbered first to last; the last one
+// asks for an ACK. What the kernel refuses is answered for each.
 int nl_talk_batch(struct nl *nl, const void *data, size_t len, unsigned first, unsigned last,
-		  unsigned requests, struct err *e) MUST_CHECK;
+		  struct err *e) MUST_CHECK;

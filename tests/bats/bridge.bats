@@ -22,8 +22,8 @@ teardown() { net_teardown; }
 		["10.20.7.1/24"]'
 	[ "$(within cat /proc/sys/net/ipv4/ip_forward)" = 1 ]
 	[ "$(within cat /proc/sys/net/ipv6/conf/br-tenant-7/disable_ipv6)" = 1 ]
-	within nft -j list table inet mvm-7 | jq -e '[.nftables[].chain? // empty | .hook] | sort ==
-		["forward", "postrouting"]'
+	within nft -j list table inet mvm-7 | jq -e '[.nftables[].chain? // empty | .hook // empty] |
+		sort == ["forward", "input", "postrouting", "prerouting"]'
 	within nft list table inet mvm-7 | grep -q 'ip saddr 10.20.7.0/24 oifname != "br-tenant-7" masquerade'
 }
 
@@ -55,7 +55,7 @@ teardown() { net_teardown; }
 	[ -z "$(within nft list ruleset)" ]
 	[ "$(within cat /proc/sys/net/ipv4/ip_forward)" = 0 ]
 	bridge ensure acme
-	bridge destroy --dry-run acme | jq -e '.changes == ["remove br-tenant-7", "remove table mvm-7"]'
+	bridge destroy --dry-run acme | jq -e '.changes == ["remove br-tenant-7", "remove the tables mvm-7"]'
 	within ip link show br-tenant-7
 }
 
@@ -63,10 +63,10 @@ teardown() { net_teardown; }
 	bridge ensure acme
 	within ip link set br-tenant-7 down mtu 1400
 	within ip addr flush dev br-tenant-7
-	within nft delete chain inet mvm-7 nat
+	within nft flush chain inet mvm-7 postrouting
 	within nft add rule inet mvm-7 forward accept
 	within sh -c 'echo 0 >/proc/sys/net/ipv4/ip_forward'
-	bridge ensure acme | jq -e '.changed and (.changes | index("replace table mvm-7")) != null'
+	bridge ensure acme | jq -e '.changed and (.changes | index("replace the tables mvm-7")) != null'
 	bridge ensure acme | jq -e '.changed | not'
 	within ip -j addr show br-tenant-7 | jq -e '.[0] | .mtu == 1500 and (.flags | index("UP")) and
 		.addr_info[0].local == "10.20.7.1"'
@@ -88,7 +88,10 @@ teardown() { net_teardown; }
 
 @test "guests reach the outside under the host's address, and are not reached from there" {
 	bridge ensure acme
+	instance acme/web i-0000000a
 	a=$(guest br-tenant-7 va 10.20.7.3/24 10.20.7.1)
+	nsenter --target "$a" --net ip link set eth0 address 02:fc:00:07:00:03
+	bridge port-add acme/web/i-0000000a --port va
 	outside=$(net_hold --net)
 	within ip link add up0 type veth peer name eth0 netns "$outside"
 	within ip addr add 192.0.2.1/24 dev up0
@@ -145,6 +148,11 @@ teardown() { net_teardown; }
 	[[ $stderr == *"tn7i3 of acme/web/i-0000000a is still there" ]]
 	bridge tap-del acme/web/i-0000000a | jq -e .changed
 	bridge tap-del acme/web/i-0000000a | jq -e '.changed | not'
+	# it is in store, for the next instance with its offset
+	within ip -j -d link show tn7i3 | jq -e '.[0] | .master == null and (.flags | index("UP") | not)
+		and (.ifalias | test("^mvm [0-9a-f-]{36} acme$"))'
+	bridge verify acme
+	bridge stock acme --count 0 | jq -e '.changes == ["remove tn7i3"]'
 	diff "$BATS_TEST_TMPDIR/links" <(links)
 }
 
@@ -208,7 +216,7 @@ teardown() { net_teardown; }
 	bridge tap-del acme/web/i-0000000a | jq -e '.changes == ["remove tn7i3"]'
 	refuses 4 bridge tap-del acme/web/i-0000000a
 	within ip link delete br-tenant-7
-	bridge destroy acme | jq -e '.changes == ["remove table mvm-7"]'
+	bridge destroy acme | jq -e '.changes == ["remove the tables mvm-7"]'
 	refuses 4 bridge destroy acme
 }
 
@@ -236,8 +244,10 @@ teardown() { net_teardown; }
 		diff "$BATS_TEST_TMPDIR/links" <(links)
 		diff "$BATS_TEST_TMPDIR/rules" <(rules)
 		bridge tap-del acme/web/i-0000000a
-		MVM_FAULT=net-removed:kill run bridge destroy acme
-		[ "$status" = 137 ]
+		for end in net-taps net-removed; do
+			MVM_FAULT=$end:kill run bridge destroy acme
+			[ "$status" = 137 ]
+		done
 		bridge destroy acme
 		[ -z "$(within nft list ruleset)" ]
 		[ "$(within ip -j link | jq -r '.[].ifname')" = lo ]
@@ -284,7 +294,13 @@ teardown() { net_teardown; }
 	refuses 2 bridge tap-add acme/web/1
 	refuses 2 bridge tap-add acme/web/i-0000000a/x
 	refuses 2 bridge list x
-	refuses 2 bridge verify acme
+	refuses 2 bridge verify a/b
+	refuses 4 bridge verify nobody
+	refuses 4 bridge repair nobody
+	refuses 4 bridge info nobody
+	refuses 2 bridge policy acme
+	refuses 4 bridge policy nobody/web
+	refuses 2 bridge stock acme --count 65
 	refuses 4 bridge ensure nobody
 	refuses 4 bridge tap-add acme/web/i-0000000a
 	refuses 4 bridge tap-del acme/web/i-0000000a
