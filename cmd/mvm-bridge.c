@@ -23,9 +23,9 @@ static const struct opt stock_opts[] = {
 	  NULL, NULL },
 	OPT_END
 };
-static const struct opt port_opts[] = { { 0, OPT_TEXT, "port", "LINK", "the link to take",
-					  &arg_port, 0, 0, NULL, NULL },
-					OPT_END };
+static const struct opt port_opts[] = {
+	{ 0, OPT_TEXT, "port", "LINK", "the link to take", &arg_port, 0, 0, NULL, NULL }, OPT_END
+};
 static const struct opt no_opts[] = { OPT_END };
 
 typedef int (*tenant_fn)(const char *, const struct net_call *, struct net_report *, struct err *);
@@ -168,8 +168,8 @@ static int run_repair(const struct call *call, struct buf *out, struct err *e)
 static const struct verb verbs[] = {
 	{ "ensure", "TENANT", "make the tenant's bridge and rules, or set them right", change_opts,
 	  1, 1, run_ensure, 0 },
-	{ "destroy", "TENANT", "remove the tenant's bridge, TAPs in store and rules", change_opts, 1,
-	  1, run_destroy, 0 },
+	{ "destroy", "TENANT", "remove the tenant's bridge, TAPs in store and rules", change_opts,
+	  1, 1, run_destroy, 0 },
 	{ "tap-add", "TENANT/POOL/INSTANCE", "make the instance's TAP, down and on no bridge",
 	  change_opts, 1, 1, run_tap_add, 0 },
 	{ "tap-attach", "TENANT/POOL/INSTANCE",

@@ -66,7 +66,8 @@ int net_stock(const char *tenant, unsigned count, bool trim, const struct net_ca
 	      struct net_report *ret, struct err *e) MUST_CHECK;
 // Removes what is too much in store for the tenant of an address, in a process of its own: removing
 // a TAP takes longer than all the rest and holds a lock of the kernel's that every other link waits
-// for, so whoever waits for the caller need not wait for that. If it is killed the next one does it.
+// for, so whoever waits for the caller need not wait for that. If it is killed the next one does
+// it.
 void net_trim_later(const char *address, unsigned count);
 // Every bridge, TAP and table with a name of ours, as an array.
 int net_list(struct buf *out, struct err *e) MUST_CHECK;

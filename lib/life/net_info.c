@@ -30,7 +30,7 @@ struct info {
 	uint32_t mtu;
 	bool deny_log;
 	uint32_t spare_taps;
-	struct codec_list guests; // of guest_row
+	struct codec_list guests;  // of guest_row
 	struct codec_list dropped; // of count_row
 };
 
@@ -69,7 +69,8 @@ static const struct field info_fields[] = {
 	{ FIELD_SLOT(struct info, subnet, subnet_text), .kind = KIND_TEXT, .doc = "its addresses" },
 	{ FIELD_SLOT(struct info, gateway, ip_text), .kind = KIND_TEXT,
 	  .doc = "address of the bridge" },
-	{ FIELD_SLOT(struct info, up, bool), .kind = KIND_BOOL, .doc = "the bridge is there and up" },
+	{ FIELD_SLOT(struct info, up, bool), .kind = KIND_BOOL,
+	  .doc = "the bridge is there and up" },
 	{ FIELD_SLOT(struct info, mtu, uint32_t), .kind = KIND_UINT, .doc = "of the bridge" },
 	{ FIELD_SLOT(struct info, deny_log, bool), .kind = KIND_BOOL,
 	  .doc = "what is dropped goes to the kernel's log, at a limited rate" },

@@ -16,8 +16,9 @@ int net_look_open(struct net_look *l, struct err *e)
 			return -e->no;
 		err_clear(e); // a node that made nothing yet
 	}
-	if (nl_new(NETLINK_ROUTE, &l->route, e) < 0 || nl_new(NETLINK_NETFILTER, &l->filter, e) < 0 ||
-	    link_dump(l->route, &l->links, e) < 0 || nft_tables(l->filter, &l->tables, e) < 0)
+	if (nl_new(NETLINK_ROUTE, &l->route, e) < 0 ||
+	    nl_new(NETLINK_NETFILTER, &l->filter, e) < 0 || link_dump(l->route, &l->links, e) < 0 ||
+	    nft_tables(l->filter, &l->tables, e) < 0)
 		return -e->no;
 	return 0;
 }
@@ -97,14 +98,15 @@ static int look_at_bridge(struct net_look *l, const struct net_plan *p, struct n
 	}
 	if (!str_eq(b->kind, "bridge") || !link_owner_parse(b->alias, node, owner) ||
 	    !str_eq(node, l->node_id) || !str_eq(owner, v->tenant_id)) {
-		net_issue_add(v, "bridge-exists", "ip -d link show", "%s was not made for this tenant",
-			      v->bridge_name);
+		net_issue_add(v, "bridge-exists", "ip -d link show",
+			      "%s was not made for this tenant", v->bridge_name);
 		return 0;
 	}
 	if (!b->up)
 		net_issue_add(v, "bridge-up", fix, "%s is down", b->name);
 	if (b->mtu != NET_MTU)
-		net_issue_add(v, "mtu", fix, "%s has MTU %u instead of %u", b->name, b->mtu, NET_MTU);
+		net_issue_add(v, "mtu", fix, "%s has MTU %u instead of %u", b->name, b->mtu,
+			      NET_MTU);
 	name_mac_bytes(p->nft.net_id, OFFSET_GATEWAY, want);
 	name_mac(p->nft.net_id, OFFSET_GATEWAY, mac);
 	if (memcmp(b->mac, want, sizeof(want)) != 0)
@@ -119,8 +121,8 @@ static int look_at_bridge(struct net_look *l, const struct net_plan *p, struct n
 }
 
 // What is plugged in where guests are, and is no guest's.
-static void look_at_ports(const struct net_look *l, const struct net_plan *p,
-			  struct net_verdict *v, const char *fix)
+static void look_at_ports(const struct net_look *l, const struct net_plan *p, struct net_verdict *v,
+			  const char *fix)
 {
 	const struct link_row *b = links_by_name(&l->links, v->bridge_name);
 
@@ -163,8 +165,9 @@ static int look_at_tap(struct net_look *l, const struct net_plan *p, size_t i,
 		return e->no == ENOENT || e->no == ENODEV ? 0 : -e->no;
 	if (rate != p->guests[i].ingress)
 		net_issue_add(v, "bandwidth", fix,
-			      "%s lets %llu bytes/s through to the guest instead of %llu", row->name,
-			      (unsigned long long)rate, (unsigned long long)p->guests[i].ingress);
+			      "%s lets %llu bytes/s through to the guest instead of %llu",
+			      row->name, (unsigned long long)rate,
+			      (unsigned long long)p->guests[i].ingress);
 	return 0;
 }
 
@@ -225,13 +228,13 @@ static int look_at_rules(struct net_look *l, const struct net_plan *p, struct ne
 			 (l->tables.items[i].family == NFPROTO_INET ||
 			  l->tables.items[i].family == NFPROTO_NETDEV);
 	if (found < 2) {
-		net_issue_add(v, "rules", fix, "the tables inet %s and netdev %s are not both there",
-			      table, table);
+		net_issue_add(v, "rules", fix,
+			      "the tables inet %s and netdev %s are not both there", table, table);
 	} else if (nft_tenant_compare(l->filter, &p->nft, &faults, e) < 0) {
 		return -e->no;
 	}
 	take_faults(v, &faults, fix);
-	if (nft_foreign(l->filter, &p->nft, &faults, e) < 0)
+	if (nft_foreign(l->filter, &p->nft, &l->tables, &faults, e) < 0)
 		return -e->no;
 	take_faults(v, &faults, fix);
 	return 0;

@@ -20,8 +20,8 @@ struct net_look {
 int net_look_open(struct net_look *l, struct err *e) MUST_CHECK;
 void net_look_close(struct net_look *l);
 
-// What has a name of ours and no owner: a bridge, TAP or table of this node whose tenant or instance
-// has no record. Calls fn with a link, or with a table (the other is NULL).
+// What has a name of ours and no owner: a bridge, TAP or table of this node whose tenant or
+// instance has no record. Calls fn with a link, or with a table (the other is NULL).
 typedef int (*net_orphan_fn)(void *arg, const struct link_row *link, const struct nft_row *table,
 			     const char *owner, struct err *e);
 int net_look_orphans(const struct net_look *l, net_orphan_fn fn, void *arg,

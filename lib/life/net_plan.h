@@ -9,7 +9,7 @@
 // A guest's record beside its rules; in the order of nft.guests.
 struct net_guest {
 	struct address a;
-	int status; // enum instance_status
+	int status;	  // enum instance_status
 	uint64_t ingress; // bytes per second towards it, 0: no limit
 };
 struct net_plan {
@@ -20,8 +20,8 @@ struct net_plan {
 	size_t damaged; // records that could not be read; their guests get nowhere
 	char damage[200];
 };
-#define NET_PLAN_NONE       \
-	{                   \
+#define NET_PLAN_NONE          \
+	{                      \
 		.guests = NULL \
 	}
 #define cleanup_net_plan cleanup(net_plan_free)
@@ -31,7 +31,8 @@ struct net_job;
 // The rules and limits of guest i of the plan, whose pool's ways are in place.
 int net_guest_put(struct net_job *j, const struct net_plan *p, size_t i, struct err *e) MUST_CHECK;
 
-// All pools and those guests whose TAP is on the bridge (without a bridge: is up). node_id is borrowed.
+// All pools and those guests whose TAP is on the bridge (without a bridge: is up). node_id is
+// borrowed.
 int net_plan_load(struct nl *route, const struct tenant *t, const char *node_id,
 		  struct net_plan *out, struct err *e) MUST_CHECK;
 // The same of one pool alone.

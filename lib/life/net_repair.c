@@ -109,8 +109,8 @@ static int repair_one(const char *tenant, const struct net_call *c, struct buf *
 	if (COPY(a.tenant, tenant) < 0)
 		return err_usage(e, "'%.64s' is too long", tenant);
 	// a plan only: what comes next needs what ensure would have made
-	if (!(c->dry_run && r.changed) && (instances_each(&a, mend_instance, &m, e) < 0 ||
-					   mend_ports(tenant, c, &r, e) < 0))
+	if (!(c->dry_run && r.changed) &&
+	    (instances_each(&a, mend_instance, &m, e) < 0 || mend_ports(tenant, c, &r, e) < 0))
 		return err_wrap(e, "%s", tenant);
 	print(&r, out);
 	return 0;

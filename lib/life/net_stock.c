@@ -112,7 +112,7 @@ int net_stock(const char *tenant, unsigned count, bool trim, const struct net_ca
 			return -e->no;
 		base_closep(&j.lock); // others may want it between two TAPs
 		j.lock = -1;
-		more &= !c->dry_run;  // which would find the same again
+		more &= !c->dry_run; // which would find the same again
 	}
 	return net_job_close(&j, ret, e);
 }

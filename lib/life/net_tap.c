@@ -92,7 +92,8 @@ int net_port_adopt(const struct address *a, const char *port, const struct net_c
 
 	if (net_job_open_instance(&j, a, c, e) < 0 ||
 	    node_id_ensure(NULL, c->wait_ms, j.node_id, e) < 0 || net_job_lock(&j, e) < 0 ||
-	    link_adopt(j.route, port, j.report.tap, j.node_id, j.report.address, &j.changes, e) < 0 ||
+	    link_adopt(j.route, port, j.report.tap, j.node_id, j.report.address, &j.changes, e) <
+		    0 ||
 	    attach(&j, a, e) < 0)
 		return -e->no;
 	return net_job_close(&j, ret, e);

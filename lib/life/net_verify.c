@@ -7,7 +7,8 @@
 #include "state/alloc.h"
 
 static const struct field issue_fields[] = {
-	{ FIELD_SLOT(struct net_issue, check, char[24]), .kind = KIND_TEXT, .doc = "what it breaks" },
+	{ FIELD_SLOT(struct net_issue, check, char[24]), .kind = KIND_TEXT,
+	  .doc = "what it breaks" },
 	{ FIELD_SLOT(struct net_issue, message, char[520]), .kind = KIND_TEXT,
 	  .doc = "what is not as it should be" },
 	{ FIELD_SLOT(struct net_issue, fix, char[120]), .kind = KIND_TEXT, .doc = "what to do" },
@@ -23,8 +24,10 @@ static const struct field tap_fields[] = {
 	{ FIELD_SLOT(struct net_tap_row, mtu, uint32_t), .kind = KIND_UINT, .doc = "its MTU" },
 	FIELD_END
 };
-#define CHECK(member, text) \
-	{ FIELD_SLOT(struct net_verdict, member, bool), .kind = KIND_BOOL, .doc = text }
+#define CHECK(member, text)                                                                  \
+	{                                                                                    \
+		FIELD_SLOT(struct net_verdict, member, bool), .kind = KIND_BOOL, .doc = text \
+	}
 const struct field net_verdict_fields[] = {
 	{ FIELD_SLOT(struct net_verdict, schema_version, uint32_t), .kind = KIND_UINT, .min = 1,
 	  .max = 1, .doc = "version of this format" },
@@ -53,8 +56,8 @@ const struct field net_verdict_fields[] = {
 	{ FIELD_SLOT(struct net_verdict, tap_devices, struct codec_list), .kind = KIND_LIST,
 	  .max = 65536, .sub = tap_fields, .item_size = sizeof(struct net_tap_row),
 	  .doc = "each of them" },
-	{ FIELD_SLOT(struct net_verdict, issues, struct codec_list), .kind = KIND_LIST, .max = 65536,
-	  .sub = issue_fields, .item_size = sizeof(struct net_issue),
+	{ FIELD_SLOT(struct net_verdict, issues, struct codec_list), .kind = KIND_LIST,
+	  .max = 65536, .sub = issue_fields, .item_size = sizeof(struct net_issue),
 	  .doc = "what is not as it should be" },
 	{ FIELD_SLOT(struct net_verdict, flows, struct codec_list), .kind = KIND_LIST, .max = 4096,
 	  .flags = FIELD_OMIT_EMPTY, .sub = net_flow_fields, .item_size = sizeof(struct net_flow),
@@ -62,7 +65,8 @@ const struct field net_verdict_fields[] = {
 	FIELD_END
 };
 
-// --- deep -------------------------------------------------------------------------------------------
+// --- deep
+// -------------------------------------------------------------------------------------------
 
 struct deep {
 	struct net_job *job;
@@ -152,7 +156,8 @@ static int deep(const struct net_look *l, int wait_ms, struct net_verdict *v, st
 	return 0;
 }
 
-// --- verify -----------------------------------------------------------------------------------------
+// --- verify
+// -----------------------------------------------------------------------------------------
 
 static void print(struct net_verdict *v, struct buf *out, unsigned *bad)
 {

@@ -17,7 +17,7 @@ struct link_row {
 	link_alias alias;
 	uint32_t mtu;
 	uint8_t mac[6];
-	bool up, carrier; // carrier of a TAP: some process has it open
+	bool up, carrier;			// carrier of a TAP: some process has it open
 	bool tap;				// kind tun, mode TAP
 	bool persistent, vnet_hdr, multi_queue; // of a TAP
 	bool has_owner;

@@ -291,8 +291,7 @@ static bool pool_is_equal(const struct pool_change *p)
 	for (size_t i = 0; i < p->t->guest_count; i++)
 		nft_plan_guest_egress(&plan, &p->t->guests[i]);
 	nft_lines_of(&plan, false, &guests);
-	return nft_lines_equal(&ways, &p->have_ways) &&
-	       nft_lines_equal(&guests, &p->have_guests);
+	return nft_lines_equal(&ways, &p->have_ways) && nft_lines_equal(&guests, &p->have_guests);
 }
 
 static int pool_read(struct nl *nl, struct pool_change *p, struct err *e)
@@ -313,7 +312,8 @@ static int pool_read(struct nl *nl, struct pool_change *p, struct err *e)
 int nft_pool_put(struct nl *nl, const struct nft_tenant *t, const char *pool, struct changes *c,
 		 struct err *e)
 {
-	cleanup(pool_change_free) struct pool_change p = { .t = t, .pool = pool,
+	cleanup(pool_change_free) struct pool_change p = { .t = t,
+							   .pool = pool,
 							   .ways = find_pool(t, pool) };
 	cleanup_nft_batch struct nft_batch b;
 

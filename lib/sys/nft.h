@@ -8,9 +8,9 @@
 // chains say. Policy, rules and sets are described in mvm-bridge(8).
 #pragma once
 #include "base/name.h"
-#include "json/codec.h"
 #include "sys/changes.h"
 #include "sys/nl.h"
+#include "json/codec.h"
 
 // A way out of a pool's guests.
 struct nft_way {
@@ -28,8 +28,8 @@ enum nft_egress { NFT_EGRESS_NONE, NFT_EGRESS_OPEN, NFT_EGRESS_POOL };
 struct nft_guest {
 	ifname_text port;
 	uint8_t mac[6];
-	uint32_t ip; // host byte order
-	int egress;  // enum nft_egress
+	uint32_t ip;	// host byte order
+	int egress;	// enum nft_egress
 	name_text pool; // whose ways count, with NFT_EGRESS_POOL
 	bool metadata;	// may ask the metadata service
 	uint64_t rate;	// bytes per second that it may send, 0: no limit
@@ -38,7 +38,7 @@ struct nft_tenant {
 	uint32_t net_id;
 	const char *node_id, *address; // the tenant
 	struct subnet subnet;
-	bool deny_log; // log what is dropped, at a limited rate
+	bool deny_log;		// log what is dropped, at a limited rate
 	struct nft_pool *pools; // those with ways; borrowed
 	size_t pool_count;
 	struct nft_guest *guests; // borrowed
@@ -70,10 +70,6 @@ struct nft_fault {
 };
 int nft_tenant_compare(struct nl *nl, const struct nft_tenant *t, struct codec_list *ret,
 		       struct err *e) MUST_CHECK; // of nft_fault
-// Rules and base chains of other tables that open or break the tenant's network (check "foreign").
-int nft_foreign(struct nl *nl, const struct nft_tenant *t, struct codec_list *ret,
-		struct err *e) MUST_CHECK; // of nft_fault
-
 // Named counters of both tables, in the order of the rules.
 struct nft_count {
 	uint8_t family; // NFPROTO_INET, NFPROTO_NETDEV
@@ -103,3 +99,8 @@ int nft_table_remove(struct nl *nl, const struct nft_row *row, struct changes *c
 		     struct err *e) MUST_CHECK; // gone is fine
 int nft_tables(struct nl *nl, struct nft_tables *out, struct err *e) MUST_CHECK;
 void nft_tables_free(struct nft_tables *t);
+
+// Rules and base chains of tables that are not mvm's, which open or break the tenant's network
+// (check "foreign"). tables is a list of all.
+int nft_foreign(struct nl *nl, const struct nft_tenant *t, const struct nft_tables *tables,
+		struct codec_list *ret, struct err *e) MUST_CHECK; // of nft_fault

@@ -55,9 +55,9 @@ bool nft_batch_is_empty(const struct nft_batch *b)
 
 void nft_batch_table(struct nft_batch *b, bool make, const struct nftnl_table *t)
 {
-	struct nlmsghdr *req = begin(b, make ? NFT_MSG_NEWTABLE : NFT_MSG_DELTABLE,
-				     (uint8_t)nftnl_table_get_u32(t, NFTNL_TABLE_FAMILY),
-				     make ? NLM_F_CREATE : 0);
+	struct nlmsghdr *req =
+		begin(b, make ? NFT_MSG_NEWTABLE : NFT_MSG_DELTABLE,
+		      (uint8_t)nftnl_table_get_u32(t, NFTNL_TABLE_FAMILY), make ? NLM_F_CREATE : 0);
 
 	nftnl_table_nlmsg_build_payload(req, t);
 	add(b, req);
@@ -110,7 +110,8 @@ void nft_batch_put(struct nft_batch *b, const struct nft_part *part)
 	}
 }
 
-void nft_batch_flush_chain(struct nft_batch *b, uint8_t family, const char *table, const char *chain)
+void nft_batch_flush_chain(struct nft_batch *b, uint8_t family, const char *table,
+			   const char *chain)
 {
 	struct nlmsghdr *req = begin(b, NFT_MSG_DELRULE, family, 0);
 
@@ -121,8 +122,8 @@ void nft_batch_flush_chain(struct nft_batch *b, uint8_t family, const char *tabl
 
 void nft_batch_flush_set(struct nft_batch *b, struct nftnl_set *set)
 {
-	struct nlmsghdr *req = begin(b, NFT_MSG_DELSETELEM,
-				     (uint8_t)nftnl_set_get_u32(set, NFTNL_SET_FAMILY), 0);
+	struct nlmsghdr *req =
+		begin(b, NFT_MSG_DELSETELEM, (uint8_t)nftnl_set_get_u32(set, NFTNL_SET_FAMILY), 0);
 
 	mnl_attr_put_strz(req, NFTA_SET_ELEM_LIST_TABLE, nftnl_set_get_str(set, NFTNL_SET_TABLE));
 	mnl_attr_put_strz(req, NFTA_SET_ELEM_LIST_SET, nftnl_set_get_str(set, NFTNL_SET_NAME));
@@ -151,7 +152,8 @@ void nft_batch_remove(struct nft_batch *b, const struct nft_part *part)
 			break;
 		}
 		req = begin(b, NFT_MSG_DELSET, part->family, 0);
-		mnl_attr_put_strz(req, NFTA_SET_TABLE, nftnl_set_get_str(part->set, NFTNL_SET_TABLE));
+		mnl_attr_put_strz(req, NFTA_SET_TABLE,
+				  nftnl_set_get_str(part->set, NFTNL_SET_TABLE));
 		mnl_attr_put_strz(req, NFTA_SET_NAME, nftnl_set_get_str(part->set, NFTNL_SET_NAME));
 		add(b, req);
 		break;

@@ -41,16 +41,16 @@ static void missing(const struct nft_line *w, const char *table, struct codec_li
 	const char *family = family_name(w->family);
 
 	if (w->kind == NFT_RULE)
-		nft_fault_add(faults, w->check, "%s %s, chain %s: the rule \"%s\" is missing", family, table,
-		    w->owner, w->doc);
+		nft_fault_add(faults, w->check, "%s %s, chain %s: the rule \"%s\" is missing",
+			      family, table, w->owner, w->doc);
 	else if (w->kind == NFT_CHAIN && !w->owner[0])
 		nft_fault_add(faults, w->check, "%s %s: it should have %s", family, table, w->text);
 	else if (w->kind == NFT_CHAIN)
-		nft_fault_add(faults, w->check, "%s %s: the chain %s is missing or another one", family, table,
-		    w->owner);
+		nft_fault_add(faults, w->check, "%s %s: the chain %s is missing or another one",
+			      family, table, w->owner);
 	else if (w->kind == NFT_SET && w->text[0] == 'e')
-		nft_fault_add(faults, w->check, "%s %s, set %s: the %s is missing", family, table, w->owner,
-		    w->text);
+		nft_fault_add(faults, w->check, "%s %s, set %s: the %s is missing", family, table,
+			      w->owner, w->text);
 	else
 		nft_fault_add(faults, w->check, "%s %s: %s is missing", family, table, w->owner);
 }
@@ -61,11 +61,11 @@ static void surplus(const struct nft_line *h, const char *check, const char *tab
 	const char *family = family_name(h->family);
 
 	if (h->kind == NFT_RULE)
-		nft_fault_add(faults, "foreign", "%s %s, chain %s: a rule that is not mvm's: %.*s", family,
-		    table, h->owner, SHOWN, h->text);
+		nft_fault_add(faults, "foreign", "%s %s, chain %s: a rule that is not mvm's: %.*s",
+			      family, table, h->owner, SHOWN, h->text);
 	else if (h->kind == NFT_SET && h->text[0] == 'e')
-		nft_fault_add(faults, check, "%s %s, set %s: an %.*s that belongs to no guest", family, table,
-		    h->owner, SHOWN, h->text);
+		nft_fault_add(faults, check, "%s %s, set %s: an %.*s that belongs to no guest",
+			      family, table, h->owner, SHOWN, h->text);
 }
 
 static bool same_group(const struct nft_line *a, const struct nft_line *b)
@@ -121,8 +121,8 @@ static void compare_group(struct group want, struct group have, const char *tabl
 		surplus(&have.items[at], check, table, faults);
 }
 
-void nft_lines_compare(const struct nft_lines *want, const struct nft_lines *have, const char *table,
-		       struct codec_list *faults)
+void nft_lines_compare(const struct nft_lines *want, const struct nft_lines *have,
+		       const char *table, struct codec_list *faults)
 {
 	size_t w = 0, h = 0;
 

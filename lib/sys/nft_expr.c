@@ -149,7 +149,8 @@ void nft_count_to(struct nftnl_rule *r, const char *counter)
 	nftnl_expr_set_str(x, NFTNL_EXPR_OBJREF_IMM_NAME, counter);
 }
 
-static void limit(struct nftnl_rule *r, uint32_t type, uint64_t rate, uint32_t burst, uint32_t flags)
+static void limit(struct nftnl_rule *r, uint32_t type, uint64_t rate, uint32_t burst,
+		  uint32_t flags)
 {
 	struct nftnl_expr *x = add(r, "limit");
 

@@ -2,21 +2,19 @@
 // What other software's rules do to a tenant's network, as far as reading them tells. None of them
 // can open what mvm drops; they can drop what mvm lets through, and one that names our links is
 // there for a purpose that somebody should know.
+#include "sys/nft_read.h"
+
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <libnftnl/common.h>
 #include <libnftnl/expr.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
-
-#include "sys/nft_read.h"
 
 #define TRIES 8
 #define SHOWN 160
 
 struct foreign {
 	const struct nft_tenant *t;
-	char table[16]; // ours
 	ifname_text bridge;
 	struct codec_list *faults;
 	struct codec_list closed; // of struct closed
@@ -47,9 +45,12 @@ static const char *family_name(uint32_t family)
 	}
 }
 
-static bool is_ours(const struct foreign *f, uint32_t family, const char *table)
+static bool is_of_mvm(uint32_t family, const char *table)
 {
-	return (family == NFPROTO_INET || family == NFPROTO_NETDEV) && str_eq(table, f->table);
+	uint32_t net_id;
+
+	return name_is_table(table, &net_id) &&
+	       (family == NFPROTO_INET || family == NFPROTO_NETDEV);
 }
 
 static bool is_port(const struct foreign *f, const char *name)
@@ -69,11 +70,12 @@ static void look_at_chain(struct foreign *f, const struct nftnl_chain *c)
 	struct closed *closed;
 
 	if (!table || !name || !nftnl_chain_is_set(c, NFTNL_CHAIN_HOOKNUM) ||
-	    is_ours(f, family, table))
+	    is_of_mvm(family, table))
 		return;
 	if (family == NFPROTO_NETDEV && dev && is_port(f, dev))
-		nft_fault_add(f->faults, "foreign", "netdev %s, chain %s: looks at %s and is not mvm's",
-			      table, name, dev);
+		nft_fault_add(f->faults, "foreign",
+			      "netdev %s, chain %s: looks at %s and is not mvm's", table, name,
+			      dev);
 	if ((family != NFPROTO_INET && family != NFPROTO_IPV4) ||
 	    nftnl_chain_get_u32(c, NFTNL_CHAIN_HOOKNUM) != NF_INET_FORWARD ||
 	    nftnl_chain_get_u32(c, NFTNL_CHAIN_POLICY) != NF_DROP)
@@ -136,13 +138,12 @@ static void look_at_rule(struct foreign *f, struct nftnl_rule *r)
 {
 	const char *table = nftnl_rule_get_str(r, NFTNL_RULE_TABLE);
 	const char *chain = nftnl_rule_get_str(r, NFTNL_RULE_CHAIN);
-	uint32_t family = nftnl_rule_get_u32(r, NFTNL_RULE_FAMILY), net_id;
+	uint32_t family = nftnl_rule_get_u32(r, NFTNL_RULE_FAMILY);
 	struct seen s = { .f = f, .verdict = -1 };
 	cleanup_buf struct buf text = BUF_INIT;
 	struct closed *closed = f->closed.items;
 
-	// those of other tenants name all bridges too
-	if (!table || !chain || is_ours(f, family, table) || name_is_table(table, &net_id))
+	if (!table || !chain)
 		return;
 	(void)nftnl_expr_foreach(r, look_at_expr, &s);
 	if (!s.names_us)
@@ -169,16 +170,29 @@ static int take_rule(const struct nlmsghdr *h, void *arg)
 	return MNL_CB_OK;
 }
 
-static int look(struct nl *nl, struct foreign *f, struct err *e)
+// Table by table: those of our tenants may be hundreds.
+static int look(struct nl *nl, struct foreign *f, const struct nft_tables *tables, struct err *e)
 {
 	struct nft_query q = { .type = NFT_MSG_GETCHAIN, .family = NFPROTO_UNSPEC };
-	int r = nft_dump(nl, &q, take_chain, f, e);
+	bool any = false;
 
+	for (size_t i = 0; i < tables->len; i++)
+		any |= !is_of_mvm(tables->items[i].family, tables->items[i].name);
+	if (any && nft_dump(nl, &q, take_chain, f, e) < 0)
+		return -e->no;
 	q.type = NFT_MSG_GETRULE;
-	return r < 0 ? r : nft_dump(nl, &q, take_rule, f, e);
+	for (size_t i = 0; i < tables->len; i++) {
+		q.family = tables->items[i].family;
+		q.table = tables->items[i].name;
+		if (!is_of_mvm(tables->items[i].family, tables->items[i].name) &&
+		    nft_dump(nl, &q, take_rule, f, e) < 0)
+			return -e->no;
+	}
+	return 0;
 }
 
-int nft_foreign(struct nl *nl, const struct nft_tenant *t, struct codec_list *ret, struct err *e)
+int nft_foreign(struct nl *nl, const struct nft_tenant *t, const struct nft_tables *tables,
+		struct codec_list *ret, struct err *e)
 {
 	struct foreign f = { .t = t };
 	size_t before = ret->len;
@@ -186,21 +200,21 @@ int nft_foreign(struct nl *nl, const struct nft_tenant *t, struct codec_list *re
 	int r = -EINTR;
 
 	f.faults = ret;
-	name_table(t->net_id, f.table);
 	name_bridge(t->net_id, f.bridge);
 	for (int tries = 0; r == -EINTR && tries < TRIES; tries++) {
 		ret->len = before;
 		f.closed.len = 0;
-		r = look(nl, &f, e);
+		r = look(nl, &f, tables, e);
 	}
 	closed = f.closed.items;
 	for (size_t i = 0; r == 0 && i < f.closed.len; i++)
 		if (!closed[i].lets_us)
-			nft_fault_add(ret, "foreign",
-				      "%s %s, chain %s: drops forwarded packets by default and has no "
-				      "rule for %s: the guests do not get out",
-				      family_name(closed[i].family), closed[i].table,
-				      closed[i].chain, f.bridge);
+			nft_fault_add(
+				ret, "foreign",
+				"%s %s, chain %s: drops forwarded packets by default and has no "
+				"rule for %s: the guests do not get out",
+				family_name(closed[i].family), closed[i].table, closed[i].chain,
+				f.bridge);
 	free(f.closed.items);
 	return r < 0 ? err_wrap(e, "read the rules of others") : 0;
 }

@@ -24,8 +24,9 @@ static struct nft_line *add(struct nft_lines *l, enum nft_kind kind, uint8_t fam
 
 	l->items = base_grow(l->items, l->len + 1, sizeof(*l->items));
 	line = &l->items[l->len];
-	*line = (struct nft_line){ .kind = kind, .family = family, .text = buf_steal(text),
-				   .place = l->len };
+	*line = (struct nft_line){
+		.kind = kind, .family = family, .text = buf_steal(text), .place = l->len
+	};
 	l->len++;
 	(void)snprintf(line->owner, sizeof(line->owner), "%s", owner ? owner : "?");
 	return line;
@@ -94,8 +95,8 @@ struct reading {
 	struct nft_lines *out;
 	const char *table;
 	uint8_t family;
-	uint32_t use;	     // of a table
-	const char *check;   // of a set of a plan
+	uint32_t use;	   // of a table
+	const char *check; // of a set of a plan
 	const char *set;
 };
 
@@ -128,9 +129,8 @@ static struct nft_line *add_set(struct nft_lines *l, const struct nftnl_set *s)
 	buf_fmt(&text, " set flags %u type %u length %u data %u",
 		nftnl_set_get_u32(s, NFTNL_SET_FLAGS), nftnl_set_get_u32(s, NFTNL_SET_KEY_TYPE),
 		nftnl_set_get_u32(s, NFTNL_SET_KEY_LEN),
-		nftnl_set_is_set(s, NFTNL_SET_DATA_TYPE)
-			? nftnl_set_get_u32(s, NFTNL_SET_DATA_TYPE)
-			: 0);
+		nftnl_set_is_set(s, NFTNL_SET_DATA_TYPE) ? nftnl_set_get_u32(s, NFTNL_SET_DATA_TYPE)
+							 : 0);
 	return add(l, NFT_SET, (uint8_t)nftnl_set_get_u32(s, NFTNL_SET_FAMILY),
 		   nftnl_set_get_str(s, NFTNL_SET_NAME), &text);
 }
@@ -219,8 +219,7 @@ void nft_lines_of(const struct nft_plan *p, bool whole, struct nft_lines *out)
 
 static struct nlmsghdr *begin(struct nl *nl, uint16_t type, uint8_t family, uint16_t flags)
 {
-	struct nlmsghdr *req =
-		nl_begin(nl, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags);
+	struct nlmsghdr *req = nl_begin(nl, (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type), flags);
 	struct nfgenmsg *gen = mnl_nlmsg_put_extra_header(req, sizeof(*gen));
 
 	gen->nfgen_family = family;
@@ -323,7 +322,8 @@ int nft_get(struct nl *nl, const struct nft_query *q, mnl_cb_t cb, void *arg, st
 }
 
 // The elements of a part, each by its key: a set may have thousands of others.
-static int get_elements(struct nl *nl, const struct nft_part *part, struct reading *r, struct err *e)
+static int get_elements(struct nl *nl, const struct nft_part *part, struct reading *r,
+			struct err *e)
 {
 	struct nftnl_set_elems_iter *it = nftnl_set_elems_iter_create(part->set);
 	struct nftnl_set_elem *x;
@@ -366,8 +366,11 @@ static int read_set(struct nl *nl, const struct nft_part *part, struct reading *
 static int read_part(struct nl *nl, const struct nft_plan *p, const struct nft_part *part,
 		     bool whole, struct nft_lines *out, struct err *e)
 {
-	struct reading r = { .out = out, .table = p->table, .family = part->family,
-			     .set = nft_part_name(part), .check = part->check };
+	struct reading r = { .out = out,
+			     .table = p->table,
+			     .family = part->family,
+			     .set = nft_part_name(part),
+			     .check = part->check };
 	struct nft_query q = { NFT_MSG_GETCHAIN, part->family, p->table, r.set };
 
 	if (part->kind == NFT_SET && !(whole && part->elements_only))

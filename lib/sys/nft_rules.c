@@ -32,9 +32,9 @@
 #define PORT_PRIORITY	(-200)
 
 // A token bucket that is never smaller than two of the largest packets a virtio device sends.
-#define BURST_MIN	  131072u
-#define BURST_OF_RATE	  20 // 50 ms
-#define PING_PER_SECOND	  100
+#define BURST_MIN	    131072u
+#define BURST_OF_RATE	    20 // 50 ms
+#define PING_PER_SECOND	    100
 #define DENY_LOG_PER_SECOND 5
 
 static const char egress[] = "egress", isolation[] = "cross-tenant", spoof[] = "anti-spoof",
@@ -187,7 +187,8 @@ static void to_private(struct nftnl_rule *r, const struct nft_tenant *t)
 	nft_lookup(r, "private", NFT_REG_1, false);
 }
 
-static void match_bridge(struct nftnl_rule *r, const struct nft_tenant *t, uint32_t key, uint32_t op)
+static void match_bridge(struct nftnl_rule *r, const struct nft_tenant *t, uint32_t key,
+			 uint32_t op)
 {
 	ifname_text bridge;
 
@@ -385,7 +386,8 @@ static void plan_ports(struct nft_plan *p)
 	nft_verdict(r, NF_ACCEPT, NULL);
 
 	add_drop(p, NFPROTO_NETDEV, arp, spoof, wrong_arp, "spoof_arp", "Ethernet and IPv4 alone");
-	add_drop(p, NFPROTO_NETDEV, arp, spoof, wrong_sender, "spoof_arp", "its own MAC and address");
+	add_drop(p, NFPROTO_NETDEV, arp, spoof, wrong_sender, "spoof_arp",
+		 "its own MAC and address");
 	r = add_rule(p, NFPROTO_NETDEV, arp, spoof, "the rest is its own");
 	nft_verdict(r, NF_ACCEPT, NULL);
 }
@@ -394,7 +396,10 @@ static void plan_ports(struct nft_plan *p)
 static void plan_ranges(struct nft_plan *p)
 {
 	static const struct subnet never[] = {
-		{ 0x00000000, 8 }, { 0x7f000000, 8 }, { 0xa9fe0000, 16 }, { 0xe0000000, 3 },
+		{ 0x00000000, 8 },
+		{ 0x7f000000, 8 },
+		{ 0xa9fe0000, 16 },
+		{ 0xe0000000, 3 },
 	};
 	static const struct subnet by_policy[] = {
 		{ 0x0a000000, 8 },  { 0x64400000, 10 }, { 0xac100000, 12 },
@@ -413,8 +418,9 @@ static void plan_ranges(struct nft_plan *p)
 
 void nft_plan_head(struct nft_plan *p)
 {
-	static const char *const inet_counters[] = { "ipv6",   "cross_tenant", "invalid", "reserved",
-						     "egress", "private",      "inbound", "host" };
+	static const char *const inet_counters[] = { "ipv6",	 "cross_tenant", "invalid",
+						     "reserved", "egress",	 "private",
+						     "inbound",	 "host" };
 	static const char *const port_counters[] = { "over_rate", "spoof_mac", "ipv6",	   "other",
 						     "spoof_ip",  "fragment",  "spoof_arp" };
 	static const char *const inet_chains[] = { "from-guests", "open", "to-guests", "to-host" };
@@ -492,8 +498,7 @@ void nft_plan_pool(struct nft_plan *p, const struct nft_pool *pool)
 
 void nft_plan_guest_egress(struct nft_plan *p, const struct nft_guest *g)
 {
-	struct nftnl_set *s =
-		add_set(p, NFPROTO_INET, egress, &nft_set_verdicts, "egress", true);
+	struct nftnl_set *s = add_set(p, NFPROTO_INET, egress, &nft_set_verdicts, "egress", true);
 	char chain[64] = "open";
 
 	if (g->egress == NFT_EGRESS_POOL)
@@ -514,9 +519,9 @@ void nft_plan_guest(struct nft_plan *p, const struct nft_guest *g)
 	if (g->rate) {
 		r = add_rule(p, NFPROTO_NETDEV, g->port, bandwidth, "what it may send");
 		nft_limit_bytes_over(r, g->rate,
-				     (uint32_t)(burst < BURST_MIN	? BURST_MIN
-						: burst > UINT32_MAX	? UINT32_MAX
-									: burst));
+				     (uint32_t)(burst < BURST_MIN    ? BURST_MIN
+						: burst > UINT32_MAX ? UINT32_MAX
+								     : burst));
 		nft_count_to(r, "over_rate");
 		nft_verdict(r, NF_DROP, NULL);
 	}
@@ -526,9 +531,9 @@ void nft_plan_guest(struct nft_plan *p, const struct nft_guest *g)
 	nft_set_add_guest(add_set(p, NFPROTO_NETDEV, spoof, &nft_set_guests, "guests", true), g);
 	nft_plan_guest_egress(p, g);
 	if (g->metadata)
-		nft_set_add_address(add_set(p, NFPROTO_INET, metadata, &nft_set_addresses,
-					    "metadata", true),
-				    g->ip);
+		nft_set_add_address(
+			add_set(p, NFPROTO_INET, metadata, &nft_set_addresses, "metadata", true),
+			g->ip);
 }
 
 void nft_plan_all(struct nft_plan *p)

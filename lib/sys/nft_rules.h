@@ -29,7 +29,7 @@ struct nft_part {
 };
 struct nft_plan {
 	const struct nft_tenant *tenant;
-	char table[16]; // of both families
+	char table[16];		// of both families
 	struct nft_part *parts; // chains before the rules that go there, sets before their use
 	size_t len;
 };

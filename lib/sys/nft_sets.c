@@ -11,27 +11,27 @@ enum { TYPE_IPV4 = 7, TYPE_ETHER = 9, TYPE_PROTO = 12, TYPE_SERVICE = 13, TYPE_I
 #define TYPE_BITS    6
 #define TYPE_VERDICT 0xffffff00u // NFT_DATA_VERDICT
 
-const struct nft_set_kind nft_set_ranges = { .flags = NFT_SET_INTERVAL, .type = TYPE_IPV4,
+const struct nft_set_kind nft_set_ranges = { .flags = NFT_SET_INTERVAL,
+					     .type = TYPE_IPV4,
 					     .fields = { 4 } };
 const struct nft_set_kind nft_set_addresses = { .type = TYPE_IPV4, .fields = { 4 } };
-const struct nft_set_kind nft_set_verdicts = { .flags = NFT_SET_MAP, .type = TYPE_IPV4,
-					       .fields = { 4 }, .verdicts = true };
+const struct nft_set_kind nft_set_verdicts = {
+	.flags = NFT_SET_MAP, .type = TYPE_IPV4, .fields = { 4 }, .verdicts = true
+};
 const struct nft_set_kind nft_set_protos = { .flags = NFT_SET_INTERVAL | NFT_SET_CONCAT,
 					     .type = TYPE_IPV4 << TYPE_BITS | TYPE_PROTO,
 					     .fields = { 4, 1 } };
-const struct nft_set_kind nft_set_ports = {
-	.flags = NFT_SET_INTERVAL | NFT_SET_CONCAT,
-	.type = TYPE_IPV4 << 2 * TYPE_BITS | TYPE_PROTO << TYPE_BITS | TYPE_SERVICE,
-	.fields = { 4, 1, 2 }
-};
+const struct nft_set_kind nft_set_ports = { .flags = NFT_SET_INTERVAL | NFT_SET_CONCAT,
+					    .type = TYPE_IPV4 << 2 * TYPE_BITS |
+						    TYPE_PROTO << TYPE_BITS | TYPE_SERVICE,
+					    .fields = { 4, 1, 2 } };
 const struct nft_set_kind nft_set_macs = { .flags = NFT_SET_CONCAT,
 					   .type = TYPE_IFNAME << TYPE_BITS | TYPE_ETHER,
 					   .fields = { 16, 6 } };
-const struct nft_set_kind nft_set_guests = {
-	.flags = NFT_SET_CONCAT,
-	.type = TYPE_IFNAME << 2 * TYPE_BITS | TYPE_ETHER << TYPE_BITS | TYPE_IPV4,
-	.fields = { 16, 6, 4 }
-};
+const struct nft_set_kind nft_set_guests = { .flags = NFT_SET_CONCAT,
+					     .type = TYPE_IFNAME << 2 * TYPE_BITS |
+						     TYPE_ETHER << TYPE_BITS | TYPE_IPV4,
+					     .fields = { 16, 6, 4 } };
 
 // Parts of a key fill whole registers of four bytes.
 static uint32_t padded(uint32_t len)
@@ -166,10 +166,11 @@ void nft_set_add_ways(struct nftnl_set *s, const struct nft_pool *pool, enum nft
 
 		if (set_of(w) != which)
 			continue;
-		r[len] = (struct range){ .first = w->to.base, .port = w->port,
+		r[len] = (struct range){ .first = w->to.base,
+					 .port = w->port,
 					 .proto = both ? IPPROTO_TCP : w->proto };
-		r[len].last = w->to.base | (w->to.prefix ? UINT32_MAX >> 1 >> (w->to.prefix - 1)
-							 : UINT32_MAX);
+		r[len].last = w->to.base |
+			      (w->to.prefix ? UINT32_MAX >> 1 >> (w->to.prefix - 1) : UINT32_MAX);
 		len++;
 		if (both) {
 			r[len] = r[len - 1];

@@ -20,7 +20,7 @@ extern const struct nft_set_kind nft_set_macs;	    // link . MAC
 extern const struct nft_set_kind nft_set_guests;    // link . MAC . IPv4
 
 struct nftnl_set *nft_set_new(uint8_t family, const char *table, const char *name,
-			      const struct nft_set_kind *kind); // the caller frees
+			      const struct nft_set_kind *kind);		    // the caller frees
 void nft_set_add_range(struct nftnl_set *s, uint32_t first, uint32_t last); // host byte order
 void nft_set_add_address(struct nftnl_set *s, uint32_t ip);
 void nft_set_add_goto(struct nftnl_set *s, uint32_t ip, const char *chain);

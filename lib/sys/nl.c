@@ -5,7 +5,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#define BATCH_ROOM 65536 // that a socket has without asking, and what messages take beside their data
+#define BATCH_ROOM \
+	65536 // that a socket has without asking, and what messages take beside their data
 #define ANSWER_MS 10000 // answers are there when send returns; this only guards against a bug
 
 void nl_free(struct nl *nl)
@@ -142,8 +143,8 @@ static void take_message(struct answers *a, const struct nlmsghdr *h)
 	}
 }
 
-// A batch that is refused gets one error for each request or for its first message alone, so after a
-// refusal nothing is waited for: what there is lies in the socket already.
+// A batch that is refused gets one error for each request or for its first message alone, so after
+// a refusal nothing is waited for: what there is lies in the socket already.
 static int receive(struct nl *nl, struct answers *a, struct err *e)
 {
 	struct pollfd p = { .fd = mnl_socket_get_fd(nl->sock), .events = POLLIN };
