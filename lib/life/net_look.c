@@ -43,7 +43,7 @@ void net_issue_add(struct net_verdict *v, const char *check, const char *fix, co
 	va_end(args);
 }
 
-static bool holds(const struct net_verdict *v, const char *check)
+bool net_verdict_holds(const struct net_verdict *v, const char *check)
 {
 	const struct net_issue *i = v->issues.items;
 
@@ -66,15 +66,16 @@ void net_verdict_close(struct net_verdict *v)
 					 n ? "; " : "", i[n].check, i[n].message);
 	if (!v->tenant_id[0])
 		return;
-	v->bridge_exists = holds(v, "bridge-exists");
-	v->bridge_up = v->bridge_exists && holds(v, "bridge-up");
-	v->gateway_assigned = v->bridge_exists && holds(v, "gateway");
-	v->nat_masquerade = holds(v, "rules") && holds(v, "nat");
-	v->forward_outbound = holds(v, "rules") && holds(v, "forward");
-	v->forward_established = holds(v, "rules") && holds(v, "established");
-	v->cross_tenant = holds(v, "rules") && holds(v, "cross-tenant");
-	v->anti_spoof = holds(v, "rules") && holds(v, "anti-spoof");
-	v->host_input = holds(v, "rules") && holds(v, "host-input");
+	v->bridge_exists = net_verdict_holds(v, "bridge-exists");
+	v->bridge_up = v->bridge_exists && net_verdict_holds(v, "bridge-up");
+	v->gateway_assigned = v->bridge_exists && net_verdict_holds(v, "gateway");
+	v->nat_masquerade = net_verdict_holds(v, "rules") && net_verdict_holds(v, "nat");
+	v->forward_outbound = net_verdict_holds(v, "rules") && net_verdict_holds(v, "forward");
+	v->forward_established =
+		net_verdict_holds(v, "rules") && net_verdict_holds(v, "established");
+	v->cross_tenant = net_verdict_holds(v, "rules") && net_verdict_holds(v, "cross-tenant");
+	v->anti_spoof = net_verdict_holds(v, "rules") && net_verdict_holds(v, "anti-spoof");
+	v->host_input = net_verdict_holds(v, "rules") && net_verdict_holds(v, "host-input");
 }
 
 static void repair_of(const char *tenant, char out[64])

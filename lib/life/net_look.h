@@ -29,6 +29,7 @@ int net_look_orphans(const struct net_look *l, net_orphan_fn fn, void *arg,
 
 void net_issue_add(struct net_verdict *v, const char *check, const char *fix, const char *fmt, ...)
 	PRINTF(4, 5);
+bool net_verdict_holds(const struct net_verdict *v, const char *check); // no issue of that name
 void net_verdict_close(struct net_verdict *v); // counts, fills ok and summary
 int net_look_tenant(struct net_look *l, const char *tenant, struct net_verdict *v,
 		    struct err *e) MUST_CHECK;

@@ -111,7 +111,7 @@ static int side_of(const struct tenant *t, struct net_deep_side *ret, struct err
 	return free_offsets(t, ret->offsets, e);
 }
 
-// Any other tenant whose bridge is there.
+// Any other tenant whose bridge is there and that has an address to spare.
 static int find_other(const struct net_look *l, const char *but, struct tenant *t,
 		      struct net_deep_side *ret, struct err *e)
 {
@@ -122,18 +122,35 @@ static int find_other(const struct net_look *l, const char *but, struct tenant *
 		return -e->no;
 	for (size_t i = 0; i < names.len; i++)
 		if (!str_eq(names.items[i], but) && tenant_load(names.items[i], t, &why) == 0 &&
-		    links_by_name(&l->links, t->net.bridge_name))
-			return side_of(t, ret, e);
+		    links_by_name(&l->links, t->net.bridge_name) && side_of(t, ret, &why) == 0 &&
+		    ret->offsets[0])
+			return 0;
+	*ret = (struct net_deep_side){ .net_id = 0 };
 	return 0;
 }
 
-// The tenant's network stays as it is while packets are sent: its lock is held, a few seconds.
-static int deep(const struct net_look *l, int wait_ms, struct net_verdict *v, struct err *e)
+// From now on the tenant's network stays as it is; what was seen before may have been another's
+// work.
+static int look_lock(struct net_look *l, const char *tenant, int wait_ms, struct net_job *job,
+		     struct err *e)
 {
 	const struct net_call c = { .wait_ms = wait_ms };
-	cleanup_net_job struct net_job job = NET_JOB_NONE;
+	struct tenant t = { 0 };
+
+	if (tenant_load(tenant, &t, e) < 0 || net_job_open(job, tenant, &c, e) < 0)
+		return -e->no;
+	job->report.net_id = t.net.tenant_net_id;
+	if (net_job_lock(job, e) < 0)
+		return err_wrap(e, "%s", tenant);
+	net_look_close(l);
+	*l = (struct net_look)NET_LOOK_NONE;
+	return net_look_open(l, e);
+}
+
+static int deep(const struct net_look *l, struct net_job *job, struct net_verdict *v, struct err *e)
+{
 	struct net_deep_args args = { .node_id = l->node_id, .mtu = NET_MTU };
-	struct deep d = { .job = &job, .args = &args };
+	struct deep d = { .job = job, .args = &args };
 	const struct net_flow *f;
 	struct tenant t = { 0 }, other = { 0 };
 
@@ -141,10 +158,7 @@ static int deep(const struct net_look *l, int wait_ms, struct net_verdict *v, st
 	args.arg = &d;
 	if (tenant_load(v->tenant_id, &t, e) < 0 || side_of(&t, &args.own, e) < 0 ||
 	    find_other(l, v->tenant_id, &other, &args.other, e) < 0 ||
-	    net_job_open(&job, v->tenant_id, &c, e) < 0)
-		return -e->no;
-	job.report.net_id = args.own.net_id;
-	if (net_job_lock(&job, e) < 0 || net_deep(&args, &v->flows, e) < 0)
+	    net_deep(&args, &v->flows, e) < 0)
 		return -e->no;
 	f = v->flows.items;
 	for (size_t i = 0; i < v->flows.len; i++)
@@ -169,13 +183,43 @@ static void print(struct net_verdict *v, struct buf *out, unsigned *bad)
 	codec_free(net_verdict_fields, v);
 }
 
+// Whatever else is wrong, packets tell what comes of it; but they need a bridge and tables.
+static bool can_be_tried(const struct net_verdict *v)
+{
+	return net_verdict_holds(v, "bridge-exists") && net_verdict_holds(v, "bridge-up") &&
+	       net_verdict_holds(v, "rules");
+}
+
+// Packets are sent under the lock. Without them the lock is taken only when something looks wrong,
+// to look once more: it may have been somebody at work. While that takes too long the first look
+// counts.
+static int look(struct net_look *l, const char *tenant, const struct net_verify_args *a,
+		struct net_job *job, struct net_verdict *v, struct err *e)
+{
+	if (a->deep && look_lock(l, tenant, a->wait_ms, job, e) < 0)
+		return -e->no;
+	if (net_look_tenant(l, tenant, v, e) < 0)
+		return -e->no;
+	if (a->deep || v->issues.len == 0)
+		return 0;
+	if (look_lock(l, tenant, a->wait_ms, job, e) < 0) {
+		if (e->kind != ERR_UNAVAILABLE)
+			return -e->no;
+		err_clear(e);
+		return 0;
+	}
+	codec_free(net_verdict_fields, v);
+	return net_look_tenant(l, tenant, v, e);
+}
+
 // A tenant that can't be looked at is a finding, not the end of the report.
 static int verify_one(struct net_look *l, const char *tenant, const struct net_verify_args *a,
 		      struct buf *out, unsigned *bad, struct err *e)
 {
 	struct net_verdict v = { .schema_version = 1 };
+	cleanup_net_job struct net_job job = NET_JOB_NONE;
 
-	if (net_look_tenant(l, tenant, &v, e) < 0) {
+	if (look(l, tenant, a, &job, &v, e) < 0) {
 		if (e->kind != ERR_DAMAGED || a->tenant) {
 			codec_free(net_verdict_fields, &v);
 			return e->kind == ERR_MISSING && !a->tenant ? 0 : -e->no;
@@ -183,7 +227,7 @@ static int verify_one(struct net_look *l, const char *tenant, const struct net_v
 		(void)snprintf(v.tenant_id, sizeof(v.tenant_id), "%s", tenant);
 		net_issue_add(&v, "records", "see the message", "%s", e->msg);
 		err_clear(e);
-	} else if (a->deep && v.issues.len == 0 && deep(l, a->wait_ms, &v, e) < 0) {
+	} else if (a->deep && can_be_tried(&v) && deep(l, &job, &v, e) < 0) {
 		codec_free(net_verdict_fields, &v);
 		return err_wrap(e, "%s", tenant);
 	}

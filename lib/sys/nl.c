@@ -100,7 +100,13 @@ static int refusal(const struct nlmsghdr *h, struct err *e)
 		return 0;
 	said = kernel_says(h);
 	errno = -report->error;
-	return said ? err_set(e, errno, "%s", said) : err_sys(e, "netlink");
+	if (said)
+		(void)err_set(e, errno, "%s", said);
+	else
+		(void)err_sys(e, "netlink");
+	if (e->no == EPERM)
+		(void)err_hint(e, "run it as root, or with CAP_NET_ADMIN");
+	return -e->no;
 }
 
 struct answers {
