@@ -80,6 +80,17 @@ static bool runs_start(const struct seen *s)
 	return second && str_eq(second, "start");
 }
 
+// The metadata server; not who looks for it, starts or ends it.
+static bool is_metad(const struct seen *s)
+{
+	if (!str_eq(s->exe, "mvm-metad"))
+		return false;
+	for (const char *w = next_word(&s->argv, NULL); w; w = next_word(&s->argv, w))
+		if (str_eq(w, "--stop"))
+			return false;
+	return true;
+}
+
 static bool has_state_dir_env(const struct seen *s)
 {
 	for (const char *w = next_word(&s->environ, NULL); w; w = next_word(&s->environ, w))
@@ -105,7 +116,7 @@ static bool is_ours(const struct seen *s)
 		return true;
 	if (str_eq(s->exe, "mvm-sup"))
 		return runs_start(s) && has_state_dir_env(s);
-	if (str_eq(s->exe, "mvm-fc-launch") || str_eq(s->exe, "mvm-fc-qemu"))
+	if (str_eq(s->exe, "mvm-fc-launch") || str_eq(s->exe, "mvm-fc-qemu") || is_metad(s))
 		return has_state_dir_env(s);
 	// programs of others: only with a path of ours
 	return (str_eq(s->exe, "firecracker") || str_eq(s->exe, "jailer") ||
@@ -150,6 +161,23 @@ static const struct census_want *want_of(const struct census *c, const struct se
 	return w;
 }
 
+// It is its tenant's, whatever of that tenant runs.
+static void judge_metad(struct census *c, const struct seen *s, struct census_row *r)
+{
+	const char *last = NULL;
+
+	for (const char *w = next_word(&s->argv, NULL); w; last = w, w = next_word(&s->argv, w)) {
+		bool is_user = last && str_eq(last, "--user");
+
+		if (!last || is_user || !census_tenant(c, w))
+			continue;
+		(void)snprintf(r->address, sizeof(r->address), "%s", w);
+		census_own(r, "serves the tenant's metadata");
+		return;
+	}
+	census_stray(r, "no such tenant");
+}
+
 static void judge(struct census *c, const struct seen *s)
 {
 	char name[128], node_id[37];
@@ -159,6 +187,8 @@ static void judge(struct census *c, const struct seen *s)
 	r = census_add(c, CENSUS_PROCESS, name, NULL);
 	if (is_foreign(c, s, node_id))
 		census_foreign(r, node_id);
+	else if (is_metad(s))
+		judge_metad(c, s, r);
 	else
 		census_judge_live(r, want_of(c, s));
 }

@@ -7,7 +7,7 @@
 #include <fcntl.h>
 
 static const char *const known[] = { "vmm", "backend", "firecracker_version", "firecracker_sha256",
-				     "spare_taps" };
+				     "spare_taps", "metad_user" };
 
 static char *trim(char *s)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // /etc/mvm/mvm.conf: lines of "key = value", "#" comments. An environment variable MVM_<KEY> wins.
 // Keys: vmm (auto|firecracker|qemu), backend (auto|systemd|direct), firecracker_version,
-// firecracker_sha256 (of the release's tarball), spare_taps.
+// firecracker_sha256 (of the release's tarball), spare_taps, metad_user (who mvm-metad runs as).
 #pragma once
 #include "base/err.h"
 

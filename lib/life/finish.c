@@ -7,6 +7,7 @@
 #include "life/console.h"
 #include "life/held.h"
 #include "life/launch.h"
+#include "life/metad.h"
 #include "life/steps.h"
 #include "state/transition.h"
 #include "sys/jail.h"
@@ -40,13 +41,18 @@ static void read_console(const struct address *a, struct buf *text, char *lines,
 	console_excerpt(text, CONSOLE_SHOW, lines, size);
 }
 
+static bool has_panic(const struct buf *console)
+{
+	return strstr(buf_text(console), "Kernel panic");
+}
+
 // A VMM that ends with 0 was ended by its guest: the agent wrote why before it rebooted, a panic
 // stands on the console too, and what says neither was a reset.
 static enum exit_cause guest_cause(const struct buf *console)
 {
 	if (strstr(buf_text(console), GOING_DOWN))
 		return EXIT_GUEST_REBOOT;
-	if (strstr(buf_text(console), "Kernel panic"))
+	if (has_panic(console))
 		return EXIT_GUEST_PANIC;
 	return EXIT_GUEST_RESET;
 }
@@ -77,7 +83,7 @@ static void ended_by_itself(const struct address *a, struct ending *end)
 }
 
 // The launcher's helper, or prepare, wrote down why; when the VMM was quicker than the helper the
-// console has to tell.
+// console has to tell, and so it has when a guest that panicked does not get as far as its reset.
 static void start_failed(const struct address *a, const struct instance *i, struct ending *end)
 {
 	cleanup_start struct start_record start = { 0 };
@@ -94,11 +100,13 @@ static void start_failed(const struct address *a, const struct instance *i, stru
 		(void)err_kind(&why, ERR_TIMEOUT, "the start took longer than its unit allows");
 	else if (!end->error.code[0])
 		(void)err_kind(&why, ERR_FAILED, "the VMM ended before the guest was ready");
-	if (why.no)
-		result_from_err(&why, "", &end->error);
 	lines[0] = '\0';
 	if (launch_written(a->instance))
 		read_console(a, &console, lines, sizeof(lines));
+	if (has_panic(&console))
+		(void)err_kind(&why, ERR_FAILED, "the guest's kernel panicked");
+	if (why.no)
+		result_from_err(&why, "", &end->error);
 	(void)snprintf(end->message, sizeof(end->message), "%.360s%s%s", end->error.message,
 		       lines[0] ? "; console: " : "", lines);
 	(void)snprintf(end->error.message, sizeof(end->error.message), "%s", end->message);
@@ -154,7 +162,8 @@ static int release(const struct address *a, int vmm, struct err *e)
 	address_print(a, address);
 	if (fault_point("life-finish-release"))
 		return err_sys(e, "fault");
-	if (proc_tool(argv, NULL, NULL, TOOL_MS, e) < 0)
+	// The document first: it is the TAP that makes its address true.
+	if (metad_withdraw(a, e) < 0 || proc_tool(argv, NULL, NULL, TOOL_MS, e) < 0)
 		return -e->no;
 	return vmm == INSTANCE_VMM_NONE ? 0 : jail_remove(instance_vmm_names[vmm], a->instance, e);
 }

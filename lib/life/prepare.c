@@ -8,6 +8,7 @@
 #include "life/backend.h"
 #include "life/held.h"
 #include "life/launch.h"
+#include "life/metad.h"
 #include "life/revision.h"
 #include "life/steps.h"
 #include "life/vmm.h"
@@ -92,7 +93,12 @@ static int make_network(const struct plan *p, struct err *e)
 		return -e->no;
 	if (fault_point("life-prepare-tap"))
 		return err_sys(e, "fault");
-	return bridge("tap-attach", p->address, e);
+	if (bridge("tap-attach", p->address, e) < 0)
+		return -e->no;
+	// A guest that was promised metadata does not start without: it could not tell the reason.
+	if (!p->pool.metadata_enabled || p->i.role == INSTANCE_ROLE_TEMPLATE)
+		return 0;
+	return metad_offer(&p->a, e);
 }
 
 static int set_limits(const struct plan *p, struct err *e)

@@ -18,7 +18,7 @@ umask 022
 tools='systemd-sysv udev dbus iproute2 nftables kmod e2fsprogs erofs-utils ca-certificates openssl
 	busybox-static curl procps cpio zstd lz4 jq bats perl xz-utils iputils-ping util-linux-extra
 	qemu-system-x86 nix-bin linux-image-cloud-amd64'
-libraries='libcjson1 libcurl4 libmnl0 libnftnl11 libseccomp2 liblz4-1 libzstd1 libsmartcols1
+libraries='libcjson1 libcurl4 libmicrohttpd12 libmnl0 libnftnl11 libseccomp2 liblz4-1 libzstd1 libsmartcols1
 	libyaml-0-2 libhttp-parser2.9 libssl3 libsystemd0 libev4 libngtcp2-9
 	libngtcp2-crypto-gnutls2 libgnutls30 libsqlite3-0 libpq5'
 size=12G
