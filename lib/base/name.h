@@ -57,7 +57,7 @@ void name_bridge(uint32_t net_id, ifname_text out);		  // br-tenant-<net_id>
 void name_tap(uint32_t net_id, uint32_t offset, ifname_text out); // tn<net_id>i<offset>
 void name_mac(uint32_t net_id, uint32_t offset, mac_text out);	  // 02:fc:<net_id>:<offset>
 void name_mac_bytes(uint32_t net_id, uint32_t offset, uint8_t out[6]);
-void name_table(uint32_t net_id, char out[16]);			  // mvm-<net_id>
+void name_table(uint32_t net_id, char out[16]); // mvm-<net_id>
 uint32_t name_uid(uint32_t net_id, uint32_t offset);
 // Reverse of the formulas above; false when the name is not ours.
 bool name_is_bridge(const char *ifname, uint32_t *net_id);

@@ -6,8 +6,9 @@
 #include <ctype.h>
 #include <fcntl.h>
 
-static const char *const known[] = { "vmm", "backend", "firecracker_version", "firecracker_sha256",
-				     "spare_taps", "metad_user" };
+static const char *const known[] = {
+	"vmm", "backend", "firecracker_version", "firecracker_sha256", "spare_taps", "metad_user"
+};
 
 static char *trim(char *s)
 {

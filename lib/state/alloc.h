@@ -18,7 +18,7 @@ void alloc_free(struct alloc *m);
 // The offsets that the tenant's instances have; of damaged records the claim tells it.
 int alloc_scan(const struct tenant *t, struct alloc *ret, struct err *e) MUST_CHECK;
 bool alloc_is_used(const struct alloc *m, uint32_t offset); // at most m->last
-void alloc_mark(struct alloc *m, uint32_t offset); // as used; at most m->last
+void alloc_mark(struct alloc *m, uint32_t offset);	    // as used; at most m->last
 // Marks and returns the lowest free one from OFFSET_FIRST; kind quota when there is none.
 int alloc_offset(struct alloc *m, uint32_t *ret, struct err *e) MUST_CHECK;
 

@@ -253,7 +253,8 @@ static void put_guests(struct nft_batch *b, const struct pool_change *p)
 
 		nft_plan_begin(p->t, &one);
 		nft_plan_guest_egress(&one, g);
-		nft_batch_put(b, &one.parts[0]);
+		for (size_t k = 0; k < one.len; k++)
+			nft_batch_put(b, &one.parts[k]);
 	}
 }
 
@@ -269,13 +270,14 @@ static void plan_elements(struct pool_change *p)
 	}
 }
 
-static bool has_element(const struct nft_lines *have, uint32_t ip)
+static bool has_element(const struct nft_lines *have, const struct nft_part *part, uint32_t ip)
 {
 	char start[32];
 
 	(void)snprintf(start, sizeof(start), "element %08x ", ip);
 	for (size_t i = 0; i < have->len; i++)
-		if (str_starts(have->items[i].text, start))
+		if (str_eq(have->items[i].owner, nft_part_name(part)) &&
+		    str_starts(have->items[i].text, start))
 			return true;
 	return false;
 }
@@ -324,8 +326,9 @@ int nft_pool_put(struct nl *nl, const struct nft_tenant *t, const char *pool, st
 		return 0;
 	if (p.ways)
 		put_ways(&b, &p);
-	for (size_t i = 0; i < t->guest_count; i++)
-		if (has_element(&p.have_guests, t->guests[i].ip))
+	for (size_t i = 0; i < p.guests_plan.len; i++)
+		if (has_element(&p.have_guests, &p.guests_plan.parts[i],
+				t->guests[i / NFT_GUEST_MAPS].ip))
 			nft_batch_remove(&b, &p.guests_plan.parts[i]);
 	put_guests(&b, &p);
 	if (!p.ways)

@@ -22,18 +22,24 @@
 #define IP_DADDR   16
 #define IP_FRAG	   6
 #define ICMP_TYPE  0
+#define L4_SPORT   0
+#define L4_DPORT   2
 #define ETH_SADDR  6
 #define ETH_TYPE   12
 #define ARP_SENDER 8 // MAC, then address
 #define ARP_ADDR   14
+#define ARP_TARGET 24
 
-// Before the usual filter chains: what we drop is not worth their time.
-#define FILTER_PRIORITY (NF_IP_PRI_FILTER - 10)
-#define PORT_PRIORITY	(-200)
+// Before the usual filter chains: what we drop is not worth their time. What leaves a tenant is
+// judged before what arrives at another, so that it is counted where it came from.
+#define FILTER_PRIORITY	 (NF_IP_PRI_FILTER - 10)
+#define LEAVING_PRIORITY (FILTER_PRIORITY - 1)
+#define PORT_PRIORITY	 (-200)
 
 // A token bucket that is never smaller than two of the largest packets a virtio device sends.
 #define BURST_MIN	    131072u
 #define BURST_OF_RATE	    20 // 50 ms
+#define KNOWN		    (NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED))
 #define PING_PER_SECOND	    100
 #define DENY_LOG_PER_SECOND 5
 
@@ -158,7 +164,7 @@ static void to_any_bridge(struct nftnl_rule *r, const struct nft_tenant *t)
 static void untracked(struct nftnl_rule *r, const struct nft_tenant *t)
 {
 	(void)t;
-	nft_match_state(r, NF_CT_STATE_INVALID_BIT);
+	nft_match_state(r, NF_CT_STATE_INVALID_BIT | NF_CT_STATE_UNTRACKED_BIT);
 }
 
 static void load_ip(struct nftnl_rule *r, uint32_t offset, uint32_t reg)
@@ -200,25 +206,30 @@ static void accept_known(struct nft_plan *p, const char *chain, const char *doc)
 {
 	struct nftnl_rule *r = add_rule(p, NFPROTO_INET, chain, established, doc);
 
-	nft_match_state(r, NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED));
+	nft_match_state(r, KNOWN);
 	nft_verdict(r, NF_ACCEPT, NULL);
+}
+
+static void add_way(struct nft_plan *p, const char *chain, uint32_t key, const char *doc,
+		    const char *to)
+{
+	struct nftnl_rule *r;
+
+	r = add_rule(p, NFPROTO_INET, chain, forward, "within the tenant");
+	match_bridge(r, p->tenant, NFT_META_IIFNAME, NFT_CMP_EQ);
+	match_bridge(r, p->tenant, NFT_META_OIFNAME, NFT_CMP_EQ);
+	nft_verdict(r, NF_ACCEPT, NULL);
+	r = add_rule(p, NFPROTO_INET, chain, forward, doc);
+	match_bridge(r, p->tenant, key, NFT_CMP_EQ);
+	nft_verdict(r, NFT_GOTO, to);
 }
 
 static void plan_forward(struct nft_plan *p)
 {
-	const struct nft_tenant *t = p->tenant;
 	struct nftnl_rule *r;
 
-	r = add_rule(p, NFPROTO_INET, "forward", forward, "within the tenant");
-	match_bridge(r, t, NFT_META_IIFNAME, NFT_CMP_EQ);
-	match_bridge(r, t, NFT_META_OIFNAME, NFT_CMP_EQ);
-	nft_verdict(r, NF_ACCEPT, NULL);
-	r = add_rule(p, NFPROTO_INET, "forward", forward, "what leaves the tenant");
-	match_bridge(r, t, NFT_META_IIFNAME, NFT_CMP_EQ);
-	nft_verdict(r, NFT_GOTO, "from-guests");
-	r = add_rule(p, NFPROTO_INET, "forward", forward, "what comes from elsewhere");
-	match_bridge(r, t, NFT_META_OIFNAME, NFT_CMP_EQ);
-	nft_verdict(r, NFT_GOTO, "to-guests");
+	add_way(p, "leaving", NFT_META_IIFNAME, "what leaves the tenant", "from-guests");
+	add_way(p, "arriving", NFT_META_OIFNAME, "what comes from elsewhere", "to-guests");
 
 	add_drop(p, NFPROTO_INET, "from-guests", ipv6, not_ipv4, "ipv6", "IPv4 alone");
 	add_drop(p, NFPROTO_INET, "from-guests", isolation, to_any_bridge, "cross_tenant",
@@ -237,7 +248,10 @@ static void plan_forward(struct nft_plan *p)
 	nft_verdict(r, NF_ACCEPT, NULL);
 
 	add_drop(p, NFPROTO_INET, "to-guests", ipv6, not_ipv4, "ipv6", "IPv4 alone");
-	accept_known(p, "to-guests", "answers come in");
+	r = add_rule(p, NFPROTO_INET, "to-guests", established, "answers from where it may go");
+	nft_match_state(r, KNOWN);
+	load_ipv4(r, IP_DADDR);
+	nft_vmap(r, "answers", NFT_REG_1);
 	add_drop(p, NFPROTO_INET, "to-guests", isolation, NULL, "inbound", "and nothing else does");
 }
 
@@ -320,31 +334,33 @@ static void wrong_mac(struct nftnl_rule *r, const struct nft_tenant *t)
 	nft_lookup(r, "macs", NFT_REG_1, true);
 }
 
-static void wrong_ip(struct nftnl_rule *r, const struct nft_tenant *t)
+// What a rule can't load it does not match: only what is whole and its own gets through. The last
+// word of a header is loaded to have the header there.
+static void match_own_ipv4(struct nftnl_rule *r)
 {
-	(void)t;
+	uint32_t nowhere = 0;
+
 	load_port_and_mac(r);
 	load_ip(r, IP_SADDR, NFT_REG32_06);
-	nft_lookup(r, "guests", NFT_REG_1, true);
+	nft_lookup(r, "guests", NFT_REG_1, false);
+	load_ip(r, IP_DADDR, NFT_REG_1);
+	nft_compare(r, NFT_CMP_NEQ, &nowhere, sizeof(nowhere));
 }
 
 // Ethernet and IPv4, nothing exotic.
-static void wrong_arp(struct nftnl_rule *r, const struct nft_tenant *t)
+static void match_own_arp(struct nftnl_rule *r)
 {
 	static const uint8_t kind[] = { 0, 1, 8, 0, 6, 4 };
+	uint32_t nobody = UINT32_MAX;
 
-	(void)t;
 	nft_load(r, NFT_PAYLOAD_NETWORK_HEADER, 0, sizeof(kind), NFT_REG_1);
-	nft_compare(r, NFT_CMP_NEQ, kind, sizeof(kind));
-}
-
-static void wrong_sender(struct nftnl_rule *r, const struct nft_tenant *t)
-{
-	(void)t;
+	nft_compare(r, NFT_CMP_EQ, kind, sizeof(kind));
 	nft_load_meta(r, NFT_META_IIFNAME, NFT_REG_1);
 	nft_load(r, NFT_PAYLOAD_NETWORK_HEADER, ARP_SENDER, 6, NFT_REG_2);
 	load_ip(r, ARP_ADDR, NFT_REG32_06);
-	nft_lookup(r, "guests", NFT_REG_1, true);
+	nft_lookup(r, "guests", NFT_REG_1, false);
+	load_ip(r, ARP_TARGET, NFT_REG_1);
+	nft_compare(r, NFT_CMP_NEQ, &nobody, sizeof(nobody));
 }
 
 static void is_ipv6(struct nftnl_rule *r, const struct nft_tenant *t)
@@ -380,16 +396,16 @@ static void plan_ports(struct nft_plan *p)
 	nft_verdict(r, NFT_GOTO, arp);
 	add_drop(p, NFPROTO_NETDEV, from, ipv6, is_ipv6, "ipv6", "no IPv6");
 	add_drop(p, NFPROTO_NETDEV, from, spoof, not_ip, "other", "nothing but ARP and IPv4");
-	add_drop(p, NFPROTO_NETDEV, from, spoof, wrong_ip, "spoof_ip", "its own address alone");
 	add_drop(p, NFPROTO_NETDEV, from, spoof, is_fragment, "fragment", "no fragments");
-	r = add_rule(p, NFPROTO_NETDEV, from, spoof, "the rest is its own");
+	r = add_rule(p, NFPROTO_NETDEV, from, spoof, "its own address alone");
+	match_own_ipv4(r);
 	nft_verdict(r, NF_ACCEPT, NULL);
+	add_drop(p, NFPROTO_NETDEV, from, spoof, NULL, "spoof_ip", "no other sender");
 
-	add_drop(p, NFPROTO_NETDEV, arp, spoof, wrong_arp, "spoof_arp", "Ethernet and IPv4 alone");
-	add_drop(p, NFPROTO_NETDEV, arp, spoof, wrong_sender, "spoof_arp",
-		 "its own MAC and address");
-	r = add_rule(p, NFPROTO_NETDEV, arp, spoof, "the rest is its own");
+	r = add_rule(p, NFPROTO_NETDEV, arp, spoof, "its own MAC and address alone");
+	match_own_arp(r);
 	nft_verdict(r, NF_ACCEPT, NULL);
+	add_drop(p, NFPROTO_NETDEV, arp, spoof, NULL, "spoof_arp", "no other sender");
 }
 
 // RFC 6890 and what it names; the first list can't be opened by a policy, the second can.
@@ -433,7 +449,9 @@ void nft_plan_head(struct nft_plan *p)
 		(void)add_chain(p, NFPROTO_INET, inet_chains[i], forward);
 	(void)add_chain(p, NFPROTO_NETDEV, "arp", spoof);
 	(void)add_chain(p, NFPROTO_NETDEV, "from-port", spoof);
-	(void)add_base(p, NFPROTO_INET, "forward", forward, "filter", NF_INET_FORWARD,
+	(void)add_base(p, NFPROTO_INET, "leaving", forward, "filter", NF_INET_FORWARD,
+		       LEAVING_PRIORITY);
+	(void)add_base(p, NFPROTO_INET, "arriving", forward, "filter", NF_INET_FORWARD,
 		       FILTER_PRIORITY);
 	(void)add_base(p, NFPROTO_INET, "input", host_input, "filter", NF_INET_LOCAL_IN,
 		       FILTER_PRIORITY);
@@ -443,6 +461,7 @@ void nft_plan_head(struct nft_plan *p)
 		       NF_IP_PRI_NAT_SRC);
 	plan_ranges(p);
 	(void)add_set(p, NFPROTO_INET, egress, &nft_set_verdicts, "egress", false);
+	(void)add_set(p, NFPROTO_INET, egress, &nft_set_verdicts, "answers", false);
 	(void)add_set(p, NFPROTO_INET, metadata, &nft_set_addresses, "metadata", false);
 	(void)add_set(p, NFPROTO_NETDEV, spoof, &nft_set_macs, "macs", false);
 	(void)add_set(p, NFPROTO_NETDEV, spoof, &nft_set_guests, "guests", false);
@@ -452,29 +471,32 @@ void nft_plan_head(struct nft_plan *p)
 	plan_ports(p);
 }
 
-void nft_pool_chain_name(const char *pool, char out[64])
+static void pool_chain_name(const char *pool, bool answers, char out[64])
 {
-	(void)snprintf(out, 64, "pool-%s", pool);
+	(void)snprintf(out, 64, "%s-%s", answers ? "answers" : "pool", pool);
 }
 
-void nft_pool_set_name(const char *pool, enum nft_pool_set which, char out[64])
+static void pool_set_name(const char *pool, enum nft_pool_set which, char out[64])
 {
 	static const char *const ends[] = { "net", "proto", "port" };
 
 	(void)snprintf(out, 64, "pool-%s-%s", pool, ends[which]);
 }
 
-static void allow(struct nft_plan *p, const char *chain, const char *set, enum nft_pool_set which)
+// What goes to a place, or comes from there: the same sets.
+static void allow(struct nft_plan *p, const char *chain, const char *set, enum nft_pool_set which,
+		  bool answers)
 {
-	static const char *const docs[] = { "to these networks", "by these protocols there",
-					    "to these ports there" };
+	static const char *const docs[] = { "these networks", "these protocols there",
+					    "these ports there" };
 	struct nftnl_rule *r = add_rule(p, NFPROTO_INET, chain, egress, docs[which]);
 
-	load_ipv4(r, IP_DADDR);
+	load_ipv4(r, answers ? IP_SADDR : IP_DADDR);
 	if (which >= NFT_POOL_PROTO)
 		nft_load_meta(r, NFT_META_L4PROTO, NFT_REG32_01);
 	if (which == NFT_POOL_PORT)
-		nft_load(r, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, NFT_REG32_02);
+		nft_load(r, NFT_PAYLOAD_TRANSPORT_HEADER, answers ? L4_SPORT : L4_DPORT, 2,
+			 NFT_REG32_02);
 	nft_lookup(r, set, NFT_REG_1, false);
 	nft_verdict(r, NF_ACCEPT, NULL);
 }
@@ -483,28 +505,45 @@ void nft_plan_pool(struct nft_plan *p, const struct nft_pool *pool)
 {
 	static const struct nft_set_kind *const kinds[] = { &nft_set_ranges, &nft_set_protos,
 							    &nft_set_ports };
-	char chain[64], set[64];
+	char out[64], in[64], set[64];
+	struct nftnl_rule *r;
 
-	nft_pool_chain_name(pool->id, chain);
-	(void)add_chain(p, NFPROTO_INET, chain, egress);
+	pool_chain_name(pool->id, false, out);
+	pool_chain_name(pool->id, true, in);
+	(void)add_chain(p, NFPROTO_INET, out, egress);
+	(void)add_chain(p, NFPROTO_INET, in, egress);
+	// an error on the way comes from a router that nobody listed
+	r = add_rule(p, NFPROTO_INET, in, egress, "errors about what it sent");
+	nft_match_state(r, NF_CT_STATE_BIT(IP_CT_RELATED));
+	nft_verdict(r, NF_ACCEPT, NULL);
 	for (int i = 0; i < NFT_POOL_SETS; i++) {
-		nft_pool_set_name(pool->id, (enum nft_pool_set)i, set);
+		pool_set_name(pool->id, (enum nft_pool_set)i, set);
 		nft_set_add_ways(add_set(p, NFPROTO_INET, egress, kinds[i], set, false), pool,
 				 (enum nft_pool_set)i);
-		allow(p, chain, set, (enum nft_pool_set)i);
+		allow(p, out, set, (enum nft_pool_set)i, false);
+		allow(p, in, set, (enum nft_pool_set)i, true);
 	}
-	add_drop(p, NFPROTO_INET, chain, egress, NULL, "egress", "no way out otherwise");
+	add_drop(p, NFPROTO_INET, out, egress, NULL, "egress", "no way out otherwise");
+	add_drop(p, NFPROTO_INET, in, egress, NULL, "inbound", "and nothing else does");
 }
 
 void nft_plan_guest_egress(struct nft_plan *p, const struct nft_guest *g)
 {
-	struct nftnl_set *s = add_set(p, NFPROTO_INET, egress, &nft_set_verdicts, "egress", true);
-	char chain[64] = "open";
+	static const char *const maps[NFT_GUEST_MAPS] = { "egress", "answers" };
 
-	if (g->egress == NFT_EGRESS_POOL)
-		nft_pool_chain_name(g->pool, chain);
-	if (g->egress != NFT_EGRESS_NONE)
-		nft_set_add_goto(s, g->ip, chain);
+	for (size_t i = 0; i < COUNT(maps); i++) {
+		struct nftnl_set *s =
+			add_set(p, NFPROTO_INET, egress, &nft_set_verdicts, maps[i], true);
+		char chain[64];
+
+		pool_chain_name(g->pool, i == 1, chain);
+		if (g->egress == NFT_EGRESS_POOL)
+			nft_set_add_verdict(s, g->ip, NFT_GOTO, chain);
+		else if (g->egress == NFT_EGRESS_OPEN && i == 0)
+			nft_set_add_verdict(s, g->ip, NFT_GOTO, "open");
+		else if (g->egress == NFT_EGRESS_OPEN)
+			nft_set_add_verdict(s, g->ip, NF_ACCEPT, NULL);
+	}
 }
 
 void nft_plan_guest(struct nft_plan *p, const struct nft_guest *g)

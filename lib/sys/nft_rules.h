@@ -44,13 +44,13 @@ void nft_plan_begin(const struct nft_tenant *t, struct nft_plan *out);
 void nft_plan_head(struct nft_plan *p);
 void nft_plan_pool(struct nft_plan *p, const struct nft_pool *pool);
 void nft_plan_guest(struct nft_plan *p, const struct nft_guest *g);
-void nft_plan_guest_egress(struct nft_plan *p, const struct nft_guest *g); // its element alone
-void nft_plan_all(struct nft_plan *p);					   // all of the tenant
+// Its elements of policy alone: one part for each of the maps, in the order of the guests.
+#define NFT_GUEST_MAPS 2
+void nft_plan_guest_egress(struct nft_plan *p, const struct nft_guest *g);
+void nft_plan_all(struct nft_plan *p); // all of the tenant
 void nft_plan_free(struct nft_plan *p);
 struct nftnl_table *nft_plan_table(const struct nft_plan *p, uint8_t family); // the caller frees
 const char *nft_part_name(const struct nft_part *part); // of its chain, set or object
 
 // The sets of a pool, as far as it has them.
 enum nft_pool_set { NFT_POOL_NET, NFT_POOL_PROTO, NFT_POOL_PORT, NFT_POOL_SETS };
-void nft_pool_set_name(const char *pool, enum nft_pool_set which, char out[64]);
-void nft_pool_chain_name(const char *pool, char out[64]);

@@ -92,13 +92,14 @@ void nft_set_add_address(struct nftnl_set *s, uint32_t ip)
 	(void)add(s, &key, sizeof(key));
 }
 
-void nft_set_add_goto(struct nftnl_set *s, uint32_t ip, const char *chain)
+void nft_set_add_verdict(struct nftnl_set *s, uint32_t ip, int verdict, const char *chain)
 {
 	uint32_t key = htonl(ip);
 	struct nftnl_set_elem *x = add(s, &key, sizeof(key));
 
-	nftnl_set_elem_set_u32(x, NFTNL_SET_ELEM_VERDICT, (uint32_t)NFT_GOTO);
-	nftnl_set_elem_set_str(x, NFTNL_SET_ELEM_CHAIN, chain);
+	nftnl_set_elem_set_u32(x, NFTNL_SET_ELEM_VERDICT, (uint32_t)verdict);
+	if (chain)
+		nftnl_set_elem_set_str(x, NFTNL_SET_ELEM_CHAIN, chain);
 }
 
 void nft_set_add_guest(struct nftnl_set *s, const struct nft_guest *g)

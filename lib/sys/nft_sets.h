@@ -23,7 +23,7 @@ struct nftnl_set *nft_set_new(uint8_t family, const char *table, const char *nam
 			      const struct nft_set_kind *kind);		    // the caller frees
 void nft_set_add_range(struct nftnl_set *s, uint32_t first, uint32_t last); // host byte order
 void nft_set_add_address(struct nftnl_set *s, uint32_t ip);
-void nft_set_add_goto(struct nftnl_set *s, uint32_t ip, const char *chain);
+void nft_set_add_verdict(struct nftnl_set *s, uint32_t ip, int verdict, const char *chain);
 // To a set of macs or of guests.
 void nft_set_add_guest(struct nftnl_set *s, const struct nft_guest *g);
 // The ways of a pool that belong into this set; those that overlap become one.

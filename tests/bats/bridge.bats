@@ -23,7 +23,7 @@ teardown() { net_teardown; }
 	[ "$(within cat /proc/sys/net/ipv4/ip_forward)" = 1 ]
 	[ "$(within cat /proc/sys/net/ipv6/conf/br-tenant-7/disable_ipv6)" = 1 ]
 	within nft -j list table inet mvm-7 | jq -e '[.nftables[].chain? // empty | .hook // empty] |
-		sort == ["forward", "input", "postrouting", "prerouting"]'
+		sort == ["forward", "forward", "input", "postrouting", "prerouting"]'
 	within nft list table inet mvm-7 | grep -q 'ip saddr 10.20.7.0/24 oifname != "br-tenant-7" masquerade'
 }
 
@@ -64,7 +64,7 @@ teardown() { net_teardown; }
 	within ip link set br-tenant-7 down mtu 1400
 	within ip addr flush dev br-tenant-7
 	within nft flush chain inet mvm-7 postrouting
-	within nft add rule inet mvm-7 forward accept
+	within nft add rule inet mvm-7 leaving accept
 	within sh -c 'echo 0 >/proc/sys/net/ipv4/ip_forward'
 	bridge ensure acme | jq -e '.changed and (.changes | index("replace the tables mvm-7")) != null'
 	bridge ensure acme | jq -e '.changed | not'

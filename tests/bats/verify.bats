@@ -88,13 +88,14 @@ faulty() {
 	faulty "anti-spoof" nft flush chain netdev mvm-7 tn7i3
 	faulty "anti-spoof" nft delete element netdev mvm-7 guests '{ "tn7i3" . 02:fc:00:07:00:03 . 10.20.7.3 }'
 	faulty "egress" nft delete element inet mvm-7 egress '{ 10.20.7.3 }'
+	faulty "cross-tenant established ipv6" nft flush chain inet mvm-7 to-guests
 	faulty "reserved-ranges" nft delete element inet mvm-7 private '{ 192.168.0.0/16 }'
 	faulty "rules" nft delete table netdev mvm-7
 	faulty "rules" nft delete table inet mvm-7
 }
 
 @test "what somebody added is named: an accept, an address, a table entry" {
-	faulty "foreign" nft insert rule inet mvm-7 forward accept
+	faulty "foreign" nft insert rule inet mvm-7 leaving accept
 	faulty "foreign" nft insert rule inet mvm-7 to-guests ip saddr 10.20.8.0/24 accept
 	faulty "egress" nft add element inet mvm-7 egress '{ 10.20.7.9 : goto open }'
 	faulty "anti-spoof" nft add element netdev mvm-7 guests '{ "tn7i3" . 02:fc:00:07:00:03 . 10.20.7.9 }'
