@@ -77,22 +77,30 @@ static int remove_one(struct net_job *j, const struct tenant *t, const struct st
 	return link_remove(j->route, name, j->node_id, t->tenant_id, &j->changes, e);
 }
 
-// *ret_more: one was made or removed, and there may be more to do.
+static bool is_off(const struct stock *s, unsigned count, bool trim)
+{
+	return s->len > count || (s->len < count && !trim);
+}
+
+// *ret_more: one was made or removed, and there may be more to do. The lock is for who has to act;
+// looking is done again under it.
 static int step(struct net_job *j, const char *tenant, unsigned count, bool trim, bool *ret_more,
 		struct err *e)
 {
-	cleanup(stock_free) struct stock s = { 0 };
+	cleanup(stock_free) struct stock seen = { 0 }, s = { 0 };
 	struct tenant t = { 0 };
 
 	*ret_more = false;
-	if (tenant_load(tenant, &t, e) < 0)
+	if (tenant_load(tenant, &t, e) < 0 || look(j, &t, &seen, e) < 0)
 		return -e->no;
 	j->report.net_id = t.net.tenant_net_id;
+	if (!is_off(&seen, count, trim))
+		return 0;
 	if (net_job_lock(j, e) < 0 || look(j, &t, &s, e) < 0)
 		return -e->no;
 	if (fault_point("net-stock"))
 		return err_sys(e, "keep TAPs in store");
-	*ret_more = s.len > count || (s.len < count && !trim);
+	*ret_more = is_off(&s, count, trim);
 	if (!*ret_more)
 		return 0;
 	return s.len > count ? remove_one(j, &t, &s, e) : make_one(j, &t, &s, ret_more, e);
