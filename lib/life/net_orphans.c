@@ -46,12 +46,11 @@ int net_look_orphans(const struct net_look *l, net_orphan_fn fn, void *arg, stru
 static int tell(void *arg, const struct link_row *link, const struct nft_row *table,
 		const char *owner, struct err *e)
 {
+	const char *kind = table ? "table" : "link", *name = table ? table->name : link->name;
+
 	(void)e;
-	net_issue_add(arg, "orphans", "mvm net repair", "%s %s of %s, which has no record",
-		      table	  ? "table"
-		      : link->tap ? "TAP"
-				  : "link",
-		      table ? table->name : link->name, owner);
+	net_issue_add(arg, "orphans", "mvm net repair", "%s %s of %s, which has no record", kind,
+		      name, owner);
 	return 0;
 }
 
@@ -67,7 +66,7 @@ static int reads(const char *path, char want, bool *ret, struct err *e)
 
 int net_look_node(struct net_look *l, struct net_verdict *v, struct err *e)
 {
-	bool forwards, has_tenants = false;
+	bool forwards = false, has_tenants = false;
 
 	*v = (struct net_verdict){ .schema_version = 1 };
 	for (size_t i = 0; i < l->links.len; i++) {

@@ -72,7 +72,7 @@ int nft_tenant_ensure(struct nl *nl, const struct nft_tenant *t, struct changes 
 {
 	cleanup_nft_plan struct nft_plan p = NFT_PLAN_NONE;
 	bool same = false;
-	struct own own;
+	struct own own = { { false } };
 
 	if (find_own(nl, t, &own, e) < 0)
 		return -e->no;
@@ -90,7 +90,7 @@ int nft_tenant_remove(struct nl *nl, const struct nft_tenant *t, struct changes 
 {
 	cleanup_nft_plan struct nft_plan p = NFT_PLAN_NONE;
 	cleanup_nft_batch struct nft_batch b;
-	struct own own;
+	struct own own = { { false } };
 
 	nft_batch_begin(&b, nl);
 	if (find_own(nl, t, &own, e) < 0)
