@@ -515,7 +515,7 @@ to_a2=(--dst-mac 02:fc:00:07:00:04 --dst-ip 10.20.7.4)
 
 @test "a hundred changes of policy disturb nothing that all of them allow, and are quick" {
 	serve "$outside" udp 198.51.100.9 8080
-	start flow "$a1" "$frame" connect --count 100000 --interval 2ms --timeout 500ms udp 198.51.100.9 8080
+	start flow "$a1" "$frame" connect --count 100000 --interval 2ms --timeout 5s udp 198.51.100.9 8080
 	parts() { within nft -j list ruleset | jq '[.nftables[] | keys[0]] | group_by(.) | map([.[0], length])'; }
 	policy acme/web --egress open
 	before=$(parts)
