@@ -146,12 +146,11 @@ check: all $(TESTS) $(AIDS) $(REPLAY) headers $(B)/deps-test.ok
 e2e: all $(AIDS) $(IMAGE) $(B)/deps-test.ok
 	$(SUDO) env $(RING) e2e tests/fc-api/qemu.t $(sort $(wildcard tests/e2e/*.bats))
 # In the node: the tree as installed, beside it the guests' image and the tests. direct.bats asks for a
-# machine without systemd, vmm*.bats for a CPU and no more: both have run where there is more time. The
-# firewall is tried on the node's kernel without guests (docs/adr/004).
+# machine without systemd, vmm*.bats for a CPU and no more, network.bats for four guests at once: they
+# have run where there is more time.
 NODE_TREE  := $(abspath $(B))/node-tree
 NODE_TESTS := $(filter-out tests/e2e/direct.bats tests/e2e/network.bats tests/e2e/vmm%, \
-	$(sort $(wildcard tests/e2e/*.bats tests/node/*.bats))) \
-	tests/bats/isolation.bats tests/bats/verify.bats
+	$(sort $(wildcard tests/e2e/*.bats tests/node/*.bats)))
 node: all $(AIDS) $(IMAGE) $(B)/deps-test.ok
 	$(Q)rm -rf $(NODE_TREE)
 	$(Q)$(MAKE) --no-print-directory install DESTDIR=$(NODE_TREE) PREFIX=/usr >/dev/null

@@ -164,22 +164,3 @@ exit_record() { # JQ-EXPRESSION
 	[[ ! -e /run/mvm/instances/i-00000000 ]]
 	systemctl reset-failed "$unit"
 }
-
-@test "what a tenant's rules drop is logged when the tenant asks for it" {
-	mvm tenant create logged --net-id 40 --subnet 10.240.40.0/24 --deny-log
-	mvm pool create logged/p --flake path:/x --profile minimal --cpus 1 --mem 128
-	local probe_vm
-	probe_vm=$(new_instance logged/p)
-	ip netns add probe
-	ip link add veth-probe type veth peer name eth0 netns probe
-	ip -n probe link set eth0 address "$(field "$probe_vm" .net.mac)" up
-	ip -n probe addr add "$(field "$probe_vm" .net.guest_ip)/24" dev eth0
-	mvm-bridge port-add "$probe_vm" --port veth-probe
-	ip netns exec probe ping -c 1 -W 5 10.240.40.1
-	run ! ip netns exec probe timeout 2 bash -c '</dev/tcp/10.240.40.1/22'
-	wait_until 5 sh -c 'dmesg | grep "mvm-40 host .*DST=10.240.40.1 .*DPT=22"'
-	mvm net verify logged
-	mvm-bridge tap-del "$probe_vm"
-	ip netns del probe
-	mvm tenant destroy logged --force
-}
