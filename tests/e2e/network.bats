@@ -83,7 +83,7 @@ start() { # FILE WHERE ARG...: the aid runs on, with its output in a file
 }
 
 serve() { # WHERE PROTO ADDRESS PORT: answers there; who asked is in served-PROTO-ADDRESS-PORT
-	start "served-$2-$3-$4" "$1" listen "$2" "$3" "$4" "$((20 * SLOW * SLOW))"
+	start "served-$2-$3-$4" "$1" listen "$2" "$3" "$4" "$((120 * SLOW))"
 }
 
 connects() { # WORD WHERE PROTO ADDRESS PORT: what becomes of it
