@@ -78,7 +78,7 @@ int link_tap_give(struct nl *nl, const struct link_tap *t, const char *to, struc
 // A link of any kind gets a name and an owner, and is set down. Kind conflict when it has an owner.
 int link_adopt(struct nl *nl, const char *name, const char *as, const char *node_id,
 	       const char *address, struct changes *c, struct err *e) MUST_CHECK;
-// On the bridge and up; detach takes it off any bridge and sets it down.
+// On the bridge and up; detach takes it off any bridge and sets it down, and gone is fine.
 int link_attach(struct nl *nl, const char *name, const char *bridge, struct changes *c,
 		struct err *e) MUST_CHECK;
 int link_set_mtu(struct nl *nl, const char *name, uint32_t mtu, struct changes *c,

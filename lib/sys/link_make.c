@@ -404,10 +404,13 @@ int link_set_mtu(struct nl *nl, const char *name, uint32_t mtu, struct changes *
 int link_detach(struct nl *nl, const char *name, struct changes *c, struct err *e)
 {
 	struct link_row row = { 0 };
+	int r = link_get(nl, name, &row, e);
 
-	if (link_get(nl, name, &row, e) < 0)
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
+	if (set_port(nl, &row, 0, false, c, e) < 0 && e->no != ENODEV)
 		return -e->no;
-	return set_port(nl, &row, 0, false, c, e);
+	return 0;
 }
 
 int link_remove(struct nl *nl, const char *name, const char *node_id, const char *address,

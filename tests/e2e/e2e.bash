@@ -55,6 +55,11 @@ up() { # ADDRESS...
 	mvm-instance start "$@"
 }
 
+# A guest may hang on that KVM, and whoever waits for it as well: the case is to fail, not the ring.
+if [[ ${MVM_RING:-e2e} == node ]]; then
+	mvm-guest() { timeout --foreground --kill-after=5 90 mvm-guest "$@"; }
+fi
+
 new_instance() { # prints the address of a fresh one
 	mvm-instance create "${1:-acme/web}" -o name
 }

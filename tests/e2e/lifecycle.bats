@@ -71,15 +71,27 @@ teardown() {
 	mvm-instance destroy --yes "$vm"
 }
 
+# A guest's panic hangs now and then where KVM is itself emulated: then once more.
+panics() {
+	local tries
+	for tries in 1 2 3; do
+		up "$1"
+		timeout --kill-after=5 30 mvm-guest exec "$1" -- sh -c 'echo c >/proc/sysrq-trigger' || true
+		wait_until 4 is_status "$1" stopped && return
+		[[ ${MVM_RING:-e2e} == node ]] || return
+		echo "# try $tries: a guest hung in its panic" >&3
+		mvm-instance stop --force "$1"
+	done
+	return 1
+}
+
 @test "a guest that reboots and one that panics each end with their cause" {
 	vm=$(new_instance)
 	up "$vm"
 	mvm-guest exec "$vm" -- sh -c 'kill -TERM 1' || true
 	wait_until 20 is_status "$vm" stopped
 	[[ $(field "$vm" .last_exit) == guest-reboot ]]
-	up "$vm"
-	mvm-guest exec "$vm" -- sh -c 'echo c >/proc/sysrq-trigger' || true
-	wait_until 20 is_status "$vm" stopped
+	panics "$vm"
 	[[ $(field "$vm" .last_exit) == guest-panic ]]
 	run -0 --separate-stderr mvm-instance stats "$vm"
 	[[ $(jq -r .message <<<"$output") == *panic* ]]
