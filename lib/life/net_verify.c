@@ -24,9 +24,9 @@ static const struct field tap_fields[] = {
 	{ FIELD_SLOT(struct net_tap_row, mtu, uint32_t), .kind = KIND_UINT, .doc = "its MTU" },
 	FIELD_END
 };
-#define CHECK(member, text)                                                                  \
-	{                                                                                    \
-		FIELD_SLOT(struct net_verdict, member, bool), .kind = KIND_BOOL, .doc = text \
+#define CHECK(member, text)                                                                    \
+	{                                                                                      \
+		FIELD_SLOT(struct net_verdict, member, bool), .kind = KIND_BOOL, .doc = (text) \
 	}
 const struct field net_verdict_fields[] = {
 	{ FIELD_SLOT(struct net_verdict, schema_version, uint32_t), .kind = KIND_UINT, .min = 1,
