@@ -69,7 +69,7 @@ SCRIPTS	  := $(patsubst sh/%,$(B)/lib/mvm/%,$(filter-out sh/mvm sh/deps sh/demo,
 TESTS	  := $(TEST_SRC:tests/unit/%.c=$(B)/unit/%)
 AIDS	  := $(foreach s,$(AID_SRC),$(B)/test/$(basename $(notdir $(s))))
 MAN	  := $(patsubst docs/%.scd.in,$(B)/man/%,$(wildcard docs/*.scd.in))
-UNITS	  := $(wildcard units/mvm*)
+UNITS	  := $(wildcard units/mvm* units/run-mvm*)
 obj	   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 .PHONY: help all check e2e node test lint san fuzz bench mutants demo install uninstall clean deps \
@@ -217,14 +217,14 @@ install: all
 	install -m 755 $(TOOLS) $(DESTDIR)$(BINDIR)
 	install -m 755 $(GUEST) $(SCRIPTS) $(DESTDIR)$(LIBDIR)
 	install -m 644 $(MAN) $(DESTDIR)$(MANDIR)/man8
-	install -m 644 $(filter %.service %.slice %.target %.timer %.socket,$(UNITS)) $(DESTDIR)$(UNITDIR)
+	install -m 644 $(filter %.service %.slice %.target %.timer %.socket %.mount,$(UNITS)) $(DESTDIR)$(UNITDIR)
 	install -m 644 units/mvm.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/mvm.conf
 	install -m 644 units/mvm.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/mvm.conf
 	install -m 644 units/mvm.modules $(DESTDIR)$(PREFIX)/lib/modules-load.d/mvm.conf
 uninstall:
 	rm -f $(patsubst cmd/%.c,$(DESTDIR)$(BINDIR)/%,$(CMD_SRC)) $(DESTDIR)$(BINDIR)/mvm
 	rm -f $(patsubst docs/%.scd.in,$(DESTDIR)$(MANDIR)/man8/%,$(wildcard docs/*.scd.in))
-	rm -f $(patsubst units/%,$(DESTDIR)$(UNITDIR)/%,$(filter %.service %.slice %.target %.timer %.socket,$(UNITS)))
+	rm -f $(patsubst units/%,$(DESTDIR)$(UNITDIR)/%,$(filter %.service %.slice %.target %.timer %.socket %.mount,$(UNITS)))
 	rm -f $(DESTDIR)$(PREFIX)/lib/sysusers.d/mvm.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/mvm.conf \
 		$(DESTDIR)$(PREFIX)/lib/modules-load.d/mvm.conf
 	rm -rf $(DESTDIR)$(LIBDIR)

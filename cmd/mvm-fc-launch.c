@@ -31,6 +31,29 @@ static int bind_ready(const struct launch *l, int run, struct err *e)
 	return steal_fd(&sock);
 }
 
+// Ours alone to write: the VM reads it, and shall not be able to change even its mode.
+static int bind_one(const struct launch_bind *b, const struct jail *jail, struct err *e)
+{
+	cleanup_fd int fd = open(b->from, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(e, "open %s", b->from);
+	if (!S_ISREG(st.st_mode) || st.st_uid != 0 || st.st_nlink != 1)
+		return err_kind(e, ERR_DENIED, "%s is not a plain file of root's", b->from);
+	return jail_bind(fd, jail->root, b->name, true, e);
+}
+
+static int bind_files(const struct launch *l, const struct jail *jail, struct err *e)
+{
+	const struct launch_bind *b = l->binds.items;
+
+	for (size_t i = 0; i < l->binds.len; i++)
+		if (bind_one(&b[i], jail, e) < 0)
+			return err_wrap(e, "drive");
+	return 0;
+}
+
 // Twice forked, so that the VMM gets no child it did not make and never has to reap one.
 static int leave_helper(struct helper *h, struct err *e)
 {
@@ -83,7 +106,8 @@ static int run(const struct call *call, struct buf *out, struct err *e)
 	h.vmm_fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	if (h.vmm_fd < 0)
 		return err_sys(e, "pidfd of the launcher");
-	if (jail_unshare_mounts(e) < 0 || jail_open(l.vmm, a.instance, l.uid, &jail, e) < 0)
+	if (jail_unshare_mounts(e) < 0 || jail_open(l.vmm, a.instance, l.uid, &jail, e) < 0 ||
+	    bind_files(&l, &jail, e) < 0)
 		return -e->no;
 	h.run_fd = jail.run;
 	h.listen_fd = bind_ready(&l, jail.run, e);

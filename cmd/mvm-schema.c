@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Prints what the documents of mvm look like, from the very tables that decode and encode them.
+#include "audit/audit.h"
 #include "base/tool.h"
 #include "life/doctor.h"
 #include "life/launch.h"
@@ -18,6 +19,7 @@ static const struct document {
 	{ "exit", "exit.json", exit_fields },
 	{ "start", "start.json", start_fields },
 	{ "launch", "launch.json", launch_fields },
+	{ "audit", "a line of audit.log", audit_entry_fields },
 	{ "stats", "mvm instance stats", stats_fields },
 	{ "doctor", "a row of mvm doctor", doctor_fields },
 };

@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "base/fd.h"
@@ -62,7 +63,8 @@ int agent_spawn_find_user(const char *user, struct spawn_user *out, struct err *
 		pw = getpwuid((uid_t)id);
 	out->uid = pw ? pw->pw_uid : (uid_t)id;
 	out->gid = pw ? pw->pw_gid : (gid_t)id;
-	if (pw && (COPY(out->name, pw->pw_name) < 0 || COPY(out->home, pw->pw_dir) < 0))
+	if (pw && (COPY(out->name, pw->pw_name) < 0 || COPY(out->home, pw->pw_dir) < 0 ||
+		   COPY(out->shell, pw->pw_shell) < 0))
 		return err_set(e, ENAMETOOLONG, "user %s", name);
 	if (group && find_group(group + 1, &out->gid, e) < 0)
 		return -e->no;
@@ -91,7 +93,7 @@ static void env_set(char **env, size_t *count, char *pair)
 
 struct env {
 	char **all, **base, **own;
-	char path[sizeof("PATH=" DEFAULT_PATH)], home[272], user[80];
+	char path[sizeof("PATH=" DEFAULT_PATH)], home[272], user[80], shell[272];
 };
 
 static void env_free(struct env *v)
@@ -108,15 +110,18 @@ static int env_make(const struct spawn *s, const struct spawn_user *u, struct en
 
 	if (base_fmt(v->path, sizeof(v->path), "PATH=%s", DEFAULT_PATH) < 0 ||
 	    base_fmt(v->home, sizeof(v->home), "HOME=%s", u->home) < 0 ||
-	    base_fmt(v->user, sizeof(v->user), "USER=%s", u->name) < 0)
+	    base_fmt(v->user, sizeof(v->user), "USER=%s", u->name) < 0 ||
+	    base_fmt(v->shell, sizeof(v->shell), "SHELL=%s", u->shell) < 0)
 		return err_set(e, ENAMETOOLONG, "environment");
-	v->all = base_alloc(s->env_base->count + own + 4, sizeof(*v->all));
+	v->all = base_alloc(s->env_base->count + own + 5, sizeof(*v->all));
 	v->base = guest_words_vector(s->env_base);
 	v->own = s->env ? guest_words_vector(s->env) : NULL;
 	env_set(v->all, &n, v->path);
 	env_set(v->all, &n, v->home);
 	if (u->name[0])
 		env_set(v->all, &n, v->user);
+	if (s->shell)
+		env_set(v->all, &n, v->shell);
 	for (uint32_t i = 0; i < s->env_base->count; i++)
 		env_set(v->all, &n, v->base[i]);
 	for (uint32_t i = 0; i < own; i++)
@@ -159,6 +164,10 @@ static void child(const struct spawn *s, const struct spawn_user *u, char **argv
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	for (int i = 0; i < 3; i++)
 		(void)dup2(s->fd[i], i);
+	if (s->tty) {
+		(void)ioctl(0, TIOCSCTTY, 0);
+		(void)!fchown(0, u->uid, (gid_t)-1); // so that it can be opened by its name
+	}
 	if (become(u) < 0)
 		child_fail(report, STAGE_USER);
 	if (chdir(s->cwd[0]	? s->cwd
@@ -166,6 +175,10 @@ static void child(const struct spawn *s, const struct spawn_user *u, char **argv
 				: u->home) < 0 &&
 	    (s->cwd[0] || chdir("/") < 0))
 		child_fail(report, STAGE_CWD);
+	if (s->work) {
+		(void)syscall(SYS_close_range, 3U, ~0U, 0U); // the other end of report among them
+		_exit(s->work(s->work_arg));
+	}
 	environ = env;
 	(void)execvp(argv[0], argv);
 	child_fail(report, STAGE_EXEC);
@@ -184,6 +197,14 @@ static int explain(const struct spawn *s, const struct failure *f, struct err *e
 	return err_set(e, f->no, "become user %.64s: %s", s->user, strerror(f->no));
 }
 
+// A user without one that can be run gets the usual one.
+static char *user_shell(struct spawn_user *u)
+{
+	if (access(u->shell, X_OK) < 0)
+		(void)!COPY(u->shell, "/bin/sh");
+	return u->shell;
+}
+
 int agent_spawn_run(const struct spawn *s, pid_t *ret, struct err *e)
 {
 	cleanup(env_free) struct env env = { 0 };
@@ -194,8 +215,11 @@ int agent_spawn_run(const struct spawn *s, pid_t *ret, struct err *e)
 	ssize_t n;
 	pid_t pid;
 
-	if (agent_spawn_find_user(s->user, &user, e) < 0 || env_make(s, &user, &env, e) < 0 ||
-	    agent_spawn_pipe(true, &to, &from, e) < 0)
+	if (agent_spawn_find_user(s->user, &user, e) < 0)
+		return -e->no;
+	if (s->shell)
+		argv[0] = user_shell(&user);
+	if (env_make(s, &user, &env, e) < 0 || agent_spawn_pipe(true, &to, &from, e) < 0)
 		return -e->no;
 	pid = fork();
 	if (pid < 0)

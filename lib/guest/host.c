@@ -128,11 +128,12 @@ static int ask(struct guest_conn *c, enum guest_type type, const struct buf *b, 
 int guest_ask_health(struct guest_conn *c, int64_t deadline_ms, struct guest_health *ret,
 		     struct err *e)
 {
-	struct buf none = BUF_INIT;
+	cleanup_buf struct buf b = BUF_INIT;
 	struct guest_head h = { 0 };
 	const uint8_t *p = NULL;
 
-	if (ask(c, GUEST_HEALTH, &none, GUEST_HEALTH, deadline_ms, &h, &p, e) < 0)
+	guest_u32_put(&b, 1); // we understand the longer answer
+	if (ask(c, GUEST_HEALTH, &b, GUEST_HEALTH, deadline_ms, &h, &p, e) < 0)
 		return -e->no;
 	return guest_health_get(p, h.len, ret, e);
 }

@@ -115,6 +115,13 @@ int host_conn_flush(struct guest_conn *c, int64_t deadline_ms, struct err *e)
 	}
 }
 
+// The words of agents that are out there: what they do not know they refuse so.
+static bool too_old(const struct guest_error *wire)
+{
+	return str_starts(wire->msg, "frame of unknown type ") ||
+	       str_starts(wire->msg, "no such way to run a command ");
+}
+
 int host_conn_refused(const struct guest_head *h, const uint8_t *payload, struct err *e)
 {
 	struct guest_error wire;
@@ -124,6 +131,10 @@ int host_conn_refused(const struct guest_head *h, const uint8_t *payload, struct
 				guest_type_name(h->type));
 	if (guest_error_get(payload, h->len, &wire, e) < 0)
 		return -e->no;
+	if (too_old(&wire)) {
+		(void)err_kind(e, ERR_UNAVAILABLE, "the guest's agent is too old for this");
+		return err_hint(e, "build the pool's image again and start the instance anew");
+	}
 	log_clean(wire.msg); // the guest's words go to a terminal
 	(void)guest_error_to(&wire, e);
 	return err_wrap(e, "guest");

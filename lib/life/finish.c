@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
+#include "audit/context.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/path.h"
 #include "base/proc.h"
+#include "disk/drive.h"
 #include "life/backend.h"
 #include "life/console.h"
 #include "life/held.h"
@@ -134,8 +136,29 @@ static bool decide(const struct address *a, const struct instance *i, struct end
 	return true;
 }
 
+// What ended by itself was nobody's wish. What a guest wrote on its console stays out of the log:
+// it may be a secret.
+static void note(const struct held *h, const struct ending *end, int verb, struct audit_context *by)
+{
+	const char *console = strstr(end->message, "; console: ");
+	int len = console ? (int)(console - end->message) : (int)strlen(end->message);
+
+	if (end->cause == EXIT_ASKED) {
+		audit_note(&h->a, verb == DO_SLEEP ? AUDIT_INSTANCE_SLEPT : AUDIT_INSTANCE_STOPPED,
+			   by, "%s", "");
+	} else if (end->cause == EXIT_START_FAILED) {
+		audit_note(&h->a, AUDIT_START_FAILED, by, "%.*s", len, end->message);
+	} else {
+		by->why = AUDIT_GUEST;
+		by->request_id[0] = '\0';
+		audit_note(&h->a, AUDIT_INSTANCE_EXITED, by, "%s", exit_cause_names[end->cause]);
+	}
+}
+
 static int record(struct held *h, const struct ending *end, struct err *e)
 {
+	int verb = h->i.op.verb;
+	struct audit_context by;
 	bool ran = h->i.status == INSTANCE_RUNNING || h->i.status == INSTANCE_WARM;
 
 	if (held_save_exit(h, end->cause, end->message, end->error.code[0] ? &end->error : NULL,
@@ -150,8 +173,12 @@ static int record(struct held *h, const struct ending *end, struct err *e)
 		h->i.failures++;
 	memset(&h->i.vmm_process, 0, sizeof(h->i.vmm_process));
 	h->i.boot_id[0] = '\0';
+	audit_context_of(h->store.dir, h->i.op.id, &by);
 	instance_op_clear(&h->i);
-	return held_save(h, e);
+	if (held_save(h, e) < 0)
+		return -e->no;
+	note(h, end, verb, &by);
+	return 0;
 }
 
 static int release(const struct address *a, int vmm, struct err *e)
@@ -162,6 +189,9 @@ static int release(const struct address *a, int vmm, struct err *e)
 	address_print(a, address);
 	if (fault_point("life-finish-release"))
 		return err_sys(e, "fault");
+	// Secrets before all else; no VMM has them open any more.
+	if (drive_release(a, e) < 0)
+		return err_wrap(e, "drives");
 	// The document first: it is the TAP that makes its address true.
 	if (metad_withdraw(a, e) < 0 || proc_tool(argv, NULL, NULL, TOOL_MS, e) < 0)
 		return -e->no;

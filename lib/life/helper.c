@@ -50,7 +50,7 @@ static int welcome_from(const struct launch *l, struct guest_welcome *w, struct 
 		return -e->no;
 	w->net.prefix = l->prefix;
 	if (add_words(&w->argv, &l->entrypoint, e) < 0 ||
-	    add_words(&w->env, &l->environment, e) < 0)
+	    add_words(&w->env, &l->environment, e) < 0 || add_words(&w->probes, &l->probes, e) < 0)
 		return -e->no;
 	return 0;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Making a tenant's network what its records ask for, and removing what has no record.
+#include "audit/audit.h"
 #include "base/fault.h"
 #include "life/net_find.h"
 #include "life/net_look.h"
@@ -97,6 +98,16 @@ static int mend_ports(const char *tenant, const struct net_call *c, struct net_r
 	return 0;
 }
 
+static void note(const struct address *a, const struct net_report *r)
+{
+	cleanup_buf struct buf text = BUF_INIT;
+	char *const *items = r->changes.items;
+
+	for (size_t i = 0; i < r->changes.len; i++)
+		buf_fmt(&text, "%s%s", i ? ", " : "", items[i]);
+	audit_note(a, AUDIT_NETWORK_REPAIRED, NULL, "%s", buf_text(&text));
+}
+
 static int repair_one(const char *tenant, const struct net_call *c, struct buf *out, struct err *e)
 {
 	cleanup_net_report struct net_report r = { 0 };
@@ -112,6 +123,8 @@ static int repair_one(const char *tenant, const struct net_call *c, struct buf *
 	if (!(c->dry_run && r.changed) &&
 	    (instances_each(&a, mend_instance, &m, e) < 0 || mend_ports(tenant, c, &r, e) < 0))
 		return err_wrap(e, "%s", tenant);
+	if (r.changed && !c->dry_run)
+		note(&a, &r);
 	print(&r, out);
 	return 0;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "life/steps.h"
+#include "audit/context.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -62,6 +63,7 @@ static int check_group(const struct proc_id *vmm, struct err *e)
 int step_commit(const struct address *a, int wait_ms, struct err *e)
 {
 	cleanup_held struct held h = HELD_NONE;
+	struct audit_context by;
 	struct proc_id vmm;
 
 	if (main_pid(&vmm, e) < 0)
@@ -82,8 +84,14 @@ int step_commit(const struct address *a, int wait_ms, struct err *e)
 	memcpy(h.i.boot_id, h.i.op.boot_id, sizeof(h.i.boot_id));
 	memcpy(h.i.last_started_at, h.i.status_since, sizeof(h.i.last_started_at));
 	h.i.failures = 0;
+	audit_context_of(h.store.dir, h.i.op.id, &by);
 	instance_op_clear(&h.i);
-	return held_save(&h, e);
+	if (held_save(&h, e) < 0)
+		return -e->no;
+	audit_note(a, AUDIT_INSTANCE_STARTED, &by, "revision %s, ip %s, mac %s, vmm %s %s",
+		   h.i.revision_hash, h.i.net.guest_ip, h.i.net.mac, instance_vmm_names[h.i.vmm],
+		   h.i.vmm_version);
+	return 0;
 }
 
 // The op that ends this run: the caller's, or for a stop by hand one of ours.

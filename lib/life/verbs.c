@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "life/verbs.h"
+#include "audit/context.h"
 #include "base/fault.h"
 #include "life/backend.h"
 #include "life/held.h"
@@ -75,11 +76,14 @@ static int ask(const struct address *a, enum action verb, enum op_stage stage, i
 	if (!*ret_changed)
 		return 0;
 	if (verb == DO_START && (usage_of_tenant(&h.tenant, &u, e) < 0 ||
-				 usage_check_start(&h.tenant, &h.pool, &u, &h.i, e) < 0))
+				 usage_check_start(&h.tenant, &h.pool, &u, &h.i, e) < 0)) {
+		audit_note_quota(a, e);
 		return -e->no;
+	}
 	if (instance_op_set(&h.i, (int)verb, e) < 0)
 		return -e->no;
 	h.i.op.stage = (int)stage;
+	audit_context_leave(h.store.dir, h.i.op.id); // the steps act in this name
 	return held_save(&h, e);
 }
 

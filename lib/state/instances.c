@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "audit/audit.h"
 #include "base/fault.h"
 #include "base/fd.h"
 #include "state/alloc.h"
@@ -75,7 +76,11 @@ int instances_create_locked(const struct store *pool_store, const struct tenant 
 	cleanup_alloc struct alloc map = ALLOC_NONE;
 
 	*made = 0;
-	if (check_room(t, p, n, e) < 0 || alloc_scan(t, &map, e) < 0)
+	if (check_room(t, p, n, e) < 0) {
+		audit_note_quota(a, e);
+		return -e->no;
+	}
+	if (alloc_scan(t, &map, e) < 0)
 		return -e->no;
 	for (uint32_t k = 0; k < n; k++) {
 		struct address at = *a;
@@ -84,6 +89,7 @@ int instances_create_locked(const struct store *pool_store, const struct tenant 
 		uint32_t offset;
 
 		if (alloc_offset(&map, &offset, e) < 0) {
+			audit_note_quota(a, e);
 			err_object(e, "%s", t->tenant_id);
 			return err_wrap(e, "%s", t->tenant_id);
 		}
@@ -92,6 +98,8 @@ int instances_create_locked(const struct store *pool_store, const struct tenant 
 		if (make_one(pool_store, t, &at, offset, &i, e) < 0)
 			return -e->no;
 		++*made;
+		audit_note(&at, AUDIT_INSTANCE_CREATED, NULL, "ip %s, mac %s", i.net.guest_ip,
+			   i.net.mac);
 		address_print(&at, text);
 		buf_fmt(created, "%s\n", text);
 	}
@@ -182,6 +190,13 @@ static int remove_locked(const struct store *pool, const struct address *a, bool
 	return 0;
 }
 
+// The claim is given back last: until then a removal that died here is done again, with its entry.
+static int removed(const struct address *a, bool kept_volumes, struct err *e)
+{
+	audit_note(a, AUDIT_INSTANCE_DESTROYED, NULL, "%s", kept_volumes ? "volumes kept" : "");
+	return alloc_release(a->instance, e);
+}
+
 // A removal that died after the record went has only the claim to give back.
 static int finish_removal(const struct address *a, struct err *e)
 {
@@ -192,7 +207,7 @@ static int finish_removal(const struct address *a, struct err *e)
 		return -e->no;
 	if (alloc_find(a->instance, &claimed, NULL, e) == 0 && str_eq(claimed.tenant, a->tenant) &&
 	    str_eq(claimed.pool, a->pool))
-		return alloc_release(a->instance, e);
+		return removed(a, false, e);
 	*e = missing;
 	return -e->no;
 }
@@ -206,7 +221,7 @@ int instances_remove(const struct address *a, bool keep_volumes, int wait_ms, st
 		return -e->no;
 	if (remove_locked(&ps, a, keep_volumes, wait_ms, e) < 0)
 		return finish_removal(a, e);
-	return alloc_release(a->instance, e);
+	return removed(a, keep_volumes, e);
 }
 
 int instances_remove_locked(const struct store *pool, const struct address *a, int wait_ms,
@@ -214,7 +229,7 @@ int instances_remove_locked(const struct store *pool, const struct address *a, i
 {
 	if (remove_locked(pool, a, false, wait_ms, e) < 0)
 		return -e->no;
-	return alloc_release(a->instance, e);
+	return removed(a, false, e);
 }
 
 int instances_resolve(const char *word, struct address *ret, struct err *e)

@@ -1,14 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "state/tenants.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <time.h>
-
-#include "base/fault.h"
-#include "base/fd.h"
-#include "base/log.h"
 #include "state/alloc.h"
+#include "state/archive.h"
 #include "state/node.h"
 #include "state/pools.h"
 #include "state/rows.h"
@@ -107,12 +101,19 @@ int tenants_create(const struct tenant_spec *spec, bool dry_run, int wait_ms, st
 		return 0;
 	if (node_id_ensure(&node, 0, node_id, e) < 0)
 		return -e->no;
-	return make(&node, ret, e);
+	if (make(&node, ret, e) < 0)
+		return -e->no;
+	audit_note(&a, AUDIT_TENANT_CREATED, NULL,
+		   "subnet %s, net id %u, max_vcpus %u, max_mem_mib %llu, max_running %u",
+		   ret->net.ipv4_subnet, ret->net.tenant_net_id, ret->quotas.max_vcpus,
+		   (unsigned long long)ret->quotas.max_mem_mib, ret->quotas.max_running);
+	return 0;
 }
 
 int tenants_update(const struct tenant_spec *spec, bool dry_run, int wait_ms, struct tenant *ret,
 		   bool *changed, struct err *e)
 {
+	cleanup_buf struct buf before = BUF_INIT, after = BUF_INIT;
 	cleanup_store struct store s = STORE_NONE;
 	struct address a = { 0 };
 
@@ -120,44 +121,16 @@ int tenants_update(const struct tenant_spec *spec, bool dry_run, int wait_ms, st
 		return err_wrap(e, "tenant");
 	if (store_lock(&s, STORE_TENANT, &a, wait_ms, e) < 0 || tenant_load_from(&s, ret, e) < 0)
 		return -e->no;
+	codec_print(tenant_fields, ret, &before);
 	*changed = what_differs(spec, ret) != NULL;
 	set_given(spec, ret);
-	return *changed && !dry_run ? tenant_save(&s, ret, e) : 0;
-}
-
-// One file of the audit log, by a hard link: it outlives the tenant's directory.
-static int archive_file(int from, int to, const char *name, struct err *e)
-{
-	cleanup_fd int fd = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-
-	if (fd < 0 || fchmod(fd, 0600) < 0 || linkat(from, name, to, name, 0) < 0 || fsync(fd) < 0)
-		return err_sys(e, "archive %s", name);
-	return 0;
-}
-
-static int archive_audit(const struct store *node, const struct store *s, struct err *e)
-{
-	cleanup_names struct store_names names = STORE_NAMES_NONE;
-	cleanup_draft struct store_draft d = STORE_DRAFT_NONE;
-	struct timespec now;
-	char id[64];
-	size_t n = 0;
-
-	if (store_list(s, "", &names, e) < 0)
-		return -e->no;
-	while (n < names.len && !str_starts(names.items[n], "audit.log"))
-		n++;
-	if (n == names.len)
+	if (!*changed || dry_run)
 		return 0;
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	base_cut(id, sizeof(id), "%s-%lld%03ld", s->name, (long long)now.tv_sec,
-		 now.tv_nsec / 1000000);
-	if (store_draft_begin(node, "archive", id, &d, e) < 0)
+	if (tenant_save(&s, ret, e) < 0)
 		return -e->no;
-	for (; n < names.len && str_starts(names.items[n], "audit.log"); n++)
-		if (archive_file(s->dir, d.dir, names.items[n], e) < 0)
-			return -e->no;
-	return store_draft_commit(&d, e);
+	codec_print(tenant_fields, ret, &after);
+	audit_note_changes(&a, AUDIT_TENANT_UPDATED, buf_text(&before), buf_text(&after));
+	return 0;
 }
 
 static int check_empty(const struct store *s, struct err *e)
@@ -194,6 +167,7 @@ int tenants_empty(const char *id, int wait_ms, struct err *e)
 int tenants_destroy(const char *id, bool dry_run, int wait_ms, struct err *e)
 {
 	cleanup_store struct store node = STORE_NONE, s = STORE_NONE;
+	cleanup_trail struct audit_trail trail = TRAIL_NONE; // held until the directory is gone
 	struct address a = { 0 };
 
 	if (name_check(id, e) < 0 || COPY(a.tenant, id) < 0)
@@ -205,9 +179,7 @@ int tenants_destroy(const char *id, bool dry_run, int wait_ms, struct err *e)
 		return -e->no;
 	if (dry_run)
 		return 0;
-	if (fault_point("tenant-archive"))
-		return err_sys(e, "%s: archive", id);
-	if (archive_audit(&node, &s, e) < 0 || store_remove(&node, "tenants", id, e) < 0)
+	if (archive_audit(&node, &s, &trail, e) < 0 || store_remove(&node, "tenants", id, e) < 0)
 		return err_wrap(e, "%s", id);
 	return 0;
 }

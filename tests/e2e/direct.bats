@@ -18,7 +18,7 @@ teardown() {
 
 @test "a step killed at each of its points: a repeat of start goes on" {
 	vm=$(new_instance)
-	for point in life-prepare-taken life-prepare-tap life-prepare-jail life-commit; do
+	for point in life-prepare-taken life-prepare-tap life-prepare-drives life-prepare-jail life-commit; do
 		killed_at "$point" mvm-instance start "$vm"
 		mvm-instance start "$vm"
 		is_status "$vm" running

@@ -2,6 +2,7 @@
 // Payloads of the guest protocol: the first byte picks the message. What is taken must come back
 // byte for byte.
 #include "guest/proto.h"
+#include "guest/session.h"
 
 #include <assert.h>
 
@@ -33,6 +34,17 @@ static void guest_exec_done(struct guest_exec *x)
 	guest_exec_clear(x);
 }
 
+static void guest_session_start_done(struct guest_session_start *s)
+{
+	guest_session_start_clear(s);
+}
+
+static void guest_session_done(struct guest_session *s)
+{
+	assert(guest_session_name_ok(s->name));
+	guest_session_clear(s);
+}
+
 #define guest_hello_done(x)  ((void)(x))
 #define guest_info_done(x)   ((void)(x))
 #define guest_health_done(x) ((void)(x))
@@ -47,6 +59,14 @@ ROUND(guest_exec, guest_exec)
 ROUND(guest_down, guest_down)
 ROUND(guest_logs, guest_logs)
 ROUND(guest_error, guest_error)
+#define guest_size_done(x)	     ((void)(x))
+#define guest_attach_done(x)	     ((void)(x))
+#define guest_session_signal_done(x) ((void)(x))
+ROUND(guest_size, guest_size)
+ROUND(guest_session_start, guest_session_start)
+ROUND(guest_attach, guest_attach)
+ROUND(guest_session, guest_session)
+ROUND(guest_session_signal, guest_session_signal)
 
 static void head_round(const uint8_t *p, size_t len)
 {
@@ -63,9 +83,11 @@ static void head_round(const uint8_t *p, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const rounds[])(const uint8_t *p, size_t len) = {
-		guest_hello_round,  guest_welcome_round, guest_info_round,
-		guest_health_round, guest_exec_round,	 guest_down_round,
-		guest_logs_round,   guest_error_round,	 head_round,
+		guest_hello_round,   guest_welcome_round,	 guest_info_round,
+		guest_health_round,  guest_exec_round,		 guest_down_round,
+		guest_logs_round,    guest_error_round,		 head_round,
+		guest_size_round,    guest_session_start_round,	 guest_attach_round,
+		guest_session_round, guest_session_signal_round,
 	};
 
 	if (size)

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+// What was done to a tenant: tenants/<t>/audit.log, one JSON object a line, each with the SHA-256
+// of the line before it, so that the file is a chain and a change in its middle shows.
+//
+// Actions are noted after they happened, under the lock of what they changed, through audit_note:
+// the order of the lines is the order of the actions. What changed nothing notes nothing.
+// An entry holds no secret.
+#pragma once
+#include "base/name.h"
+#include "json/codec.h"
+
+#define AUDIT_LOG	 "audit.log"  // and .1.gz (the newest) to .3.gz, and .1 while that is made
+#define AUDIT_LOCK	 "audit.lock" // taken after all other locks
+#define AUDIT_KEPT	 3
+#define AUDIT_LINE_MAX	 (16 * KIB) // of an entry; what this layer writes is shorter
+#define AUDIT_SEQ_MAX	 ((uint64_t)1 << 52)
+#define AUDIT_DETAIL_MAX 1024
+#define AUDIT_FILE_MODE	 0600
+#define AUDIT_FIRST_PREV "0000000000000000000000000000000000000000000000000000000000000000"
+
+enum audit_action {
+	AUDIT_TENANT_CREATED,
+	AUDIT_TENANT_UPDATED,
+	AUDIT_TENANT_DESTROYED,
+	AUDIT_POOL_CREATED,
+	AUDIT_POOL_UPDATED,
+	AUDIT_POOL_BUILT,
+	AUDIT_POOL_ROLLED_BACK,
+	AUDIT_POOL_SCALED,
+	AUDIT_POOL_DESTROYED,
+	AUDIT_INSTANCE_CREATED,
+	AUDIT_INSTANCE_STARTED,
+	AUDIT_INSTANCE_STOPPED,
+	AUDIT_INSTANCE_EXITED, // by itself, or killed by somebody else
+	AUDIT_INSTANCE_WARMED,
+	AUDIT_INSTANCE_SLEPT,
+	AUDIT_INSTANCE_WOKEN,
+	AUDIT_INSTANCE_DESTROYED,
+	AUDIT_START_FAILED,
+	AUDIT_QUOTA_EXCEEDED,
+	AUDIT_SECRETS_ROTATED,
+	AUDIT_CONFIG_CHANGED,
+	AUDIT_SNAPSHOT_CREATED,
+	AUDIT_SNAPSHOT_RESTORED,
+	AUDIT_SNAPSHOT_DELETED,
+	AUDIT_NETWORK_REPAIRED,
+	AUDIT_LOG_REPAIRED, // an unfinished line was found and replaced by this entry
+	AUDIT_ACTIONS
+};
+extern const char *const audit_action_names[]; // "TenantCreated", ...
+
+enum audit_why { AUDIT_MANUAL, AUDIT_RECONCILE, AUDIT_POLICY, AUDIT_GUEST };
+extern const char *const audit_why_names[];
+
+struct audit_who {
+	char user[65]; // behind sudo; "" (null): the uid has no name
+	uint32_t uid;
+	char unit[257]; // of systemd; "" (null): none
+};
+extern const struct field audit_who_fields[];
+
+// On whose behalf something is done.
+struct audit_context {
+	struct audit_who who;
+	int why; // enum audit_why
+	char request_id[65];
+};
+
+typedef char audit_time[28]; // YYYY-MM-DDTHH:MM:SS.uuuuuuZ
+
+struct audit_entry {
+	uint32_t schema_version; // 1
+	uint64_t seq;		 // from 1, without gaps, across rotated files
+	audit_time timestamp;
+	name_text tenant_id;
+	name_text pool_id;	   // "" (null)
+	instance_text instance_id; // "" (null)
+	int action;		   // enum audit_action
+	char detail[AUDIT_DETAIL_MAX + 1];
+	struct audit_who who;
+	int why;
+	char request_id[65];
+	char prev[65]; // SHA-256 of the line before, without its newline; zeros in the first one
+};
+extern const struct field audit_entry_fields[];
+
+struct audit_event {
+	struct address at; // pool and instance may be ""
+	enum audit_action action;
+	const char *detail; // may be NULL; cut at AUDIT_DETAIL_MAX, control bytes replaced
+	const struct audit_context *by; // NULL: this process
+};
+
+// On return the entry is on the disk. Whatever ends this process at any moment, entries that were
+// acknowledged stay, and the chain verifies.
+int audit_append(const struct audit_event *event, struct err *e) MUST_CHECK;
+// The same, also telling the entry's number.
+int audit_append_seq(const struct audit_event *event, uint64_t *ret_seq, struct err *e) MUST_CHECK;
+// For an action that has happened: a log that cannot be written is told on stderr, no more. by may
+// be NULL.
+void audit_note(const struct address *at, enum audit_action action, const struct audit_context *by,
+		const char *fmt, ...) PRINTF(4, 5);
+// The same with what differs between two JSON objects as the detail: "key: old -> new".
+void audit_note_changes(const struct address *at, enum audit_action action, const char *before,
+			const char *after);
+// Notes QuotaExceeded when that is what *why is.
+void audit_note_quota(const struct address *at, const struct err *why);
+
+// SHA-256 as hex digits.
+void audit_digest(const void *data, size_t len, char out[65]);
+void audit_now(audit_time out);
+// Microseconds since 1970; seconds may have up to six more digits.
+int audit_parse_time(const char *s, int64_t *ret_us, struct err *e) MUST_CHECK;
+// Decodes and checks one line without its newline.
+int audit_parse_line(const char *line, size_t len, struct audit_entry *out,
+		     struct err *e) MUST_CHECK;
