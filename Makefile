@@ -145,12 +145,10 @@ check: all $(TESTS) $(AIDS) $(REPLAY) headers $(B)/deps-test.ok
 	$(SUDO) env $(RING) check $(TESTS) tests/fuzz/replay.t $(sort $(wildcard tests/bats/*.bats))
 e2e: all $(AIDS) $(IMAGE) $(B)/deps-test.ok
 	$(SUDO) env $(RING) e2e tests/fc-api/qemu.t $(sort $(wildcard tests/e2e/*.bats))
-# In the node: the tree as installed, beside it the guests' image and the tests. direct.bats asks for a
-# machine without systemd, vmm*.bats for a CPU and no more, network.bats for four guests at once: they
-# have run where there is more time.
+# In the node: the tree as installed, beside it the guests' image and the tests. Of tests/e2e what depends on
+# systemd and the control groups; the rest has run where there is more time (docs/adr/004).
 NODE_TREE  := $(abspath $(B))/node-tree
-NODE_TESTS := $(filter-out tests/e2e/direct.bats tests/e2e/network.bats tests/e2e/vmm%, \
-	$(sort $(wildcard tests/e2e/*.bats tests/node/*.bats)))
+NODE_TESTS := tests/e2e/faults.bats tests/e2e/lifecycle.bats $(sort $(wildcard tests/node/*.bats))
 node: all $(AIDS) $(IMAGE) $(B)/deps-test.ok
 	$(Q)rm -rf $(NODE_TREE)
 	$(Q)$(MAKE) --no-print-directory install DESTDIR=$(NODE_TREE) PREFIX=/usr >/dev/null

@@ -60,16 +60,11 @@ static int drop_strangers(struct net_job *j, const struct net_plan *p, struct er
 		return 0;
 	if (link_dump(j->route, &l, e) < 0)
 		return -e->no;
-	for (size_t i = 0; i < l.len; i++) {
-		bool known = false;
-
-		if (l.items[i].master != p->bridge.index)
-			continue;
-		for (size_t g = 0; g < p->nft.guest_count; g++)
-			known |= str_eq(p->nft.guests[g].port, l.items[i].name);
-		if (!known && link_detach(j->route, l.items[i].name, &j->changes, e) < 0)
+	for (size_t i = 0; i < l.len; i++)
+		if (l.items[i].master == p->bridge.index &&
+		    !net_plan_has_port(p, l.items[i].name) &&
+		    link_detach(j->route, l.items[i].name, &j->changes, e) < 0)
 			return -e->no;
-	}
 	return 0;
 }
 
