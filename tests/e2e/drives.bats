@@ -12,10 +12,6 @@ setup_file() {
 	mvm-pool-build build acme/store --from "$MVM_IMAGE"
 }
 
-teardown_file() {
-	e2e_teardown_file
-}
-
 setup() {
 	state=${MVM_STATE_DIR:-/var/lib/mvm} run=${MVM_RUN_DIR:-/run/mvm}
 	canary=CANARY-$RANDOM$RANDOM$RANDOM

@@ -11,10 +11,6 @@ setup_file() {
 	up "$vm"
 }
 
-teardown_file() {
-	e2e_teardown_file
-}
-
 setup() {
 	screen=$BATS_TEST_TMPDIR/screen tty=$BATS_TEST_TMPDIR/tty
 }

@@ -18,10 +18,6 @@ setup_file() {
 	export VM VMM JAIL PIDS
 }
 
-teardown_file() {
-	e2e_teardown_file
-}
-
 each() { # COMMAND...: with each process of the VMM in $pid
 	local pid
 	[[ -n $PIDS ]]
