@@ -19,7 +19,6 @@
 
 #define QEMU_FD_BASE  10 // descriptors of QEMU start here, without a gap
 #define QEMU_MUX_PORT "mvm.0"
-#define QEMU_DRIVES   20
 #define QEMU_NETS     8
 #define QEMU_SLOTS    22 // virtio-mmio transports of the machine, less the low ones
 
