@@ -3,8 +3,9 @@
 #include "audit/audit.h"
 #include "base/tool.h"
 #include "life/doctor.h"
+#include "life/figures.h"
 #include "life/launch.h"
-#include "life/stats.h"
+#include "life/rates.h"
 #include "state/instance.h"
 #include "state/result.h"
 #include "state/transition.h"
@@ -21,6 +22,8 @@ static const struct document {
 	{ "launch", "launch.json", launch_fields },
 	{ "audit", "a line of audit.log", audit_entry_fields },
 	{ "stats", "mvm instance stats", stats_fields },
+	{ "rate", "a line of mvm instance top", rate_fields },
+	{ "figures", "figures.json", figures_fields },
 	{ "doctor", "a row of mvm doctor", doctor_fields },
 };
 

@@ -12,12 +12,14 @@
 #include "life/metad.h"
 #include "life/steps.h"
 #include "state/transition.h"
+#include "sys/cgroup.h"
 #include "sys/jail.h"
 
 #define CONSOLE_LOOK 65536 // of the console's end, for the cause of an end
 #define CONSOLE_SHOW 6	   // lines of it in a message
 #define TOOL_MS	     60000
 #define GOING_DOWN   "mvm-guestd: going down: "
+#define OVER_MEMORY  "the VMM was killed: over its memory limit"
 
 struct ending {
 	enum instance_status status;
@@ -59,9 +61,27 @@ static enum exit_cause guest_cause(const struct buf *console)
 	return EXIT_GUEST_RESET;
 }
 
+// systemd may learn of the end before it learns of its cause; finish runs in the unit's group and
+// can see for itself. mvm-sup has looked.
+static bool over_memory(void)
+{
+	enum backend_kind kind = BACKEND_DIRECT;
+	struct cgroup_host host = { 0 };
+	struct err ignored = { 0 };
+	cleanup_fd int group = -1;
+
+	if (environment_is("SERVICE_RESULT", "oom-kill"))
+		return true;
+	if (backend_kind(&kind, &ignored) < 0 || kind != BACKEND_SYSTEMD ||
+	    cgroup_find(&host, &ignored) < 0)
+		return false;
+	group = cgroup_open_pid(&host, getpid(), &ignored);
+	return group >= 0 && cgroup_was_oom(group);
+}
+
 static enum exit_cause own_cause(const struct buf *console)
 {
-	if (environment_is("SERVICE_RESULT", "oom-kill"))
+	if (over_memory())
 		return EXIT_OOM;
 	if (environment_is("SERVICE_RESULT", "timeout"))
 		return EXIT_TIMEOUT;
@@ -80,8 +100,13 @@ static void ended_by_itself(const struct address *a, struct ending *end)
 	read_console(a, &console, lines, sizeof(lines));
 	end->status = INSTANCE_STOPPED;
 	end->cause = own_cause(&console);
-	(void)snprintf(end->message, sizeof(end->message), "the VMM ended (%s); console: %s",
-		       exit_cause_names[end->cause], lines);
+	if (end->cause == EXIT_OOM)
+		(void)snprintf(end->message, sizeof(end->message), OVER_MEMORY "; console: %s",
+			       lines);
+	else
+		(void)snprintf(end->message, sizeof(end->message),
+			       "the VMM ended (%s); console: %s", exit_cause_names[end->cause],
+			       lines);
 }
 
 // The launcher's helper, or prepare, wrote down why; when the VMM was quicker than the helper the
@@ -102,6 +127,8 @@ static void start_failed(const struct address *a, const struct instance *i, stru
 		(void)err_kind(&why, ERR_TIMEOUT, "the start took longer than its unit allows");
 	else if (!end->error.code[0])
 		(void)err_kind(&why, ERR_FAILED, "the VMM ended before the guest was ready");
+	if (over_memory())
+		(void)err_kind(&why, ERR_FAILED, OVER_MEMORY);
 	lines[0] = '\0';
 	if (launch_written(a->instance))
 		read_console(a, &console, lines, sizeof(lines));

@@ -21,8 +21,8 @@ static int check_running(const struct instance *i, const struct address *a, stru
 			a->tenant, a->pool, a->instance);
 }
 
-static int reach(const struct address *a, const struct tenant *t, const struct instance *i,
-		 int *vmm, struct guest_conn **ret, struct err *e)
+int guest_cli_reach(const struct address *a, const struct tenant *t, const struct instance *i,
+		    int wait_ms, int *vmm, struct guest_conn **ret, struct err *e)
 {
 	const struct proc_id id = { (pid_t)i->vmm_process.pid, i->vmm_process.pid_start };
 	uint32_t uid = name_uid(t->net.tenant_net_id, i->net.offset);
@@ -36,7 +36,7 @@ static int reach(const struct address *a, const struct tenant *t, const struct i
 	if (jail_open(instance_vmm_names[i->vmm], a->instance, uid, &jail, e) < 0)
 		return -e->no;
 	const struct guest_place at = { jail.run, "v.sock", uid, *vmm };
-	return guest_open(&at, clock_ms() + GUEST_CLI_ASK_MS, ret, e);
+	return guest_open(&at, clock_ms() + wait_ms, ret, e);
 }
 
 int guest_cli_open(const char *word, int *vmm, struct guest_conn **ret, struct err *e)
@@ -49,7 +49,7 @@ int guest_cli_open(const char *word, int *vmm, struct guest_conn **ret, struct e
 	if (instances_resolve(word, &a, e) < 0 || tenant_load(a.tenant, &t, e) < 0 ||
 	    instance_load(&a, &t, &i, e) < 0)
 		return -e->no;
-	if (reach(&a, &t, &i, vmm, ret, e) == 0)
+	if (guest_cli_reach(&a, &t, &i, GUEST_CLI_ASK_MS, vmm, ret, e) == 0)
 		return 0;
 	address_print(&a, name);
 	(void)err_object(e, "%s", name);

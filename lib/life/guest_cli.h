@@ -3,6 +3,7 @@
 #pragma once
 #include "base/tool.h"
 #include "guest/host_session.h"
+#include "state/instance.h"
 
 #define GUEST_CLI_ASK_MS   10000 // for an answer of the agent
 #define GUEST_CLI_START_MS 30000 // until a command has started
@@ -10,6 +11,12 @@
 // The agent of a running instance. *vmm: a pidfd that the connection watches; the caller closes it
 // after the connection. A warm guest is there and does not answer: that is said at once.
 int guest_cli_open(const char *word, int *vmm, struct guest_conn **ret, struct err *e) MUST_CHECK;
+// The same for records that are at hand.
+int guest_cli_reach(const struct address *a, const struct tenant *t, const struct instance *i,
+		    int wait_ms, int *vmm, struct guest_conn **ret, struct err *e) MUST_CHECK;
+// What a guest's program says of itself, as an index; 0 is unknown.
+extern const char *const guest_worker_names[];
+int guest_worker_of(const char *word);
 // A status of waitpid(2) as a shell tells it.
 int guest_cli_status(int wait_status);
 

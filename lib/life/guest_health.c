@@ -7,8 +7,6 @@
 #include "life/guest_verbs.h"
 #include "json/codec.h"
 
-enum worker { WORKER_UNKNOWN, WORKER_READY, WORKER_IDLE, WORKER_BUSY };
-
 struct health {
 	uint32_t schema_version;
 	bool ready;
@@ -22,12 +20,12 @@ struct health {
 	uint32_t probe_failures;
 	uint64_t probe_age_ms;
 	char probe_message[128];
-	int worker; // enum worker
+	int worker; // of guest_worker_names
 	uint64_t worker_age_ms;
 };
 static const char *const entry_names[] = { "none", "running", "ended", NULL };
 static const char *const probe_names[] = { "none", "unknown", "healthy", "unhealthy", NULL };
-static const char *const worker_names[] = { "unknown", "ready", "idle", "busy", NULL };
+const char *const guest_worker_names[] = { "unknown", "ready", "idle", "busy", NULL };
 static const struct field health_fields[] = {
 	{ FIELD_SLOT(struct health, schema_version, uint32_t), .kind = KIND_UINT, .max = 1,
 	  .doc = "1" },
@@ -55,19 +53,19 @@ static const struct field health_fields[] = {
 	  .doc = "since the last probe" },
 	{ FIELD_SLOT(struct health, probe_message, char[128]), .kind = KIND_TEXT,
 	  .doc = "why the last one failed" },
-	{ FIELD_SLOT(struct health, worker, int), .kind = KIND_ENUM, .names = worker_names,
+	{ FIELD_SLOT(struct health, worker, int), .kind = KIND_ENUM, .names = guest_worker_names,
 	  .doc = "what the guest's program says of itself" },
 	{ FIELD_SLOT(struct health, worker_age_ms, uint64_t), .kind = KIND_UINT, .max = UINT64_MAX,
 	  .doc = "since it said so" },
 	FIELD_END
 };
 
-static int worker_of(const char *word)
+int guest_worker_of(const char *word)
 {
-	for (int i = WORKER_READY; i <= WORKER_BUSY; i++)
-		if (str_eq(word, worker_names[i]))
+	for (int i = 1; guest_worker_names[i]; i++)
+		if (str_eq(word, guest_worker_names[i]))
 			return i;
-	return WORKER_UNKNOWN;
+	return 0;
 }
 
 int guest_health_run(const struct call *call, struct buf *out, struct err *e)
@@ -96,7 +94,7 @@ int guest_health_run(const struct call *call, struct buf *out, struct err *e)
 		.probe = (int)h.probe_state,
 		.probe_failures = h.probe_failures,
 		.probe_age_ms = h.probe_age_ms,
-		.worker = worker_of(h.worker),
+		.worker = guest_worker_of(h.worker),
 		.worker_age_ms = h.worker_age_ms,
 	};
 	log_clean(h.probe_why);

@@ -19,6 +19,24 @@ static const char *arg_since;
 static int arg_source = SOURCE_CONSOLE;
 static bool arg_follow, arg_times;
 
+#define FOLLOW_OPT                                                                         \
+	{                                                                                  \
+		.letter = 'f', .kind = OPT_FLAG, .name = "follow",                         \
+		.help = "go on as it grows, until the instance stops", .slot = &arg_follow \
+	}
+#define TAIL_OPT                                                                             \
+	{                                                                                    \
+		.letter = 'n', .kind = OPT_U64, .name = "tail", .arg = "LINES",              \
+		.help = "begin with only so many lines of what is there", .slot = &arg_tail, \
+		.min = 1, .max = 1000000                                                     \
+	}
+#define SINCE_OPT                                                                             \
+	{                                                                                     \
+		.kind = OPT_TEXT, .name = "since", .arg = "TIME",                             \
+		.help = "nothing older: a time (2026-11-21T10:00:00Z) or how long ago (10m)", \
+		.slot = &arg_since                                                            \
+	}
+const struct opt guest_console_opts[] = { FOLLOW_OPT, TAIL_OPT, SINCE_OPT, OPT_END };
 const struct opt guest_logs_opts[] = {
 	{ .kind = OPT_ENUM,
 	  .name = "source",
@@ -26,24 +44,9 @@ const struct opt guest_logs_opts[] = {
 	  .help = "whose log: console (of the last run too), vmm, agent or entrypoint",
 	  .slot = &arg_source,
 	  .words = sources },
-	{ .letter = 'f',
-	  .kind = OPT_FLAG,
-	  .name = "follow",
-	  .help = "go on as it grows, until the instance stops",
-	  .slot = &arg_follow },
-	{ .letter = 'n',
-	  .kind = OPT_U64,
-	  .name = "tail",
-	  .arg = "LINES",
-	  .help = "begin with only so many lines of what is there",
-	  .slot = &arg_tail,
-	  .min = 1,
-	  .max = 1000000 },
-	{ .kind = OPT_TEXT,
-	  .name = "since",
-	  .arg = "TIME",
-	  .help = "nothing older: a time (2026-11-21T10:00:00Z) or how long ago (10m)",
-	  .slot = &arg_since },
+	FOLLOW_OPT,
+	TAIL_OPT,
+	SINCE_OPT,
 	{ .letter = 't',
 	  .kind = OPT_FLAG,
 	  .name = "timestamps",
@@ -164,4 +167,12 @@ int guest_logs_run(const struct call *call, struct buf *out, struct err *e)
 	if (guest_cli_open(call->argv[0], &vmm, &c, e) < 0)
 		return -e->no;
 	return ask(c, &what, vmm, e);
+}
+
+int guest_console_run(const struct call *call, struct buf *out, struct err *e)
+{
+	uint64_t since_us;
+
+	(void)out;
+	return read_since(&since_us, e) < 0 ? -e->no : show_console(call->argv[0], since_us, e);
 }

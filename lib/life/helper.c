@@ -5,6 +5,7 @@
 #include "base/proc.h"
 #include "fc/api.h"
 #include "guest/host.h"
+#include "life/figures.h"
 #include <signal.h>
 
 #define API_UP_MS 10000
@@ -12,8 +13,20 @@
 #define API_CALL_MS 60000
 #define BARRIER_MS  5000
 
+// Open until the VMM has it open too: so long a FIFO keeps its size.
+static int hold_metrics(const struct helper *h)
+{
+	struct err e = { 0 };
+	int fd = figures_hold(h->run_fd, h->launch->uid, &e);
+
+	if (fd < 0 && e.kind != ERR_MISSING)
+		log_warn(h->launch->address, "%s", e.msg);
+	return fd;
+}
+
 static int configure(const struct helper *h, struct start_record *r, struct err *e)
 {
+	cleanup_fd int metrics = hold_metrics(h);
 	const struct launch_request *q = h->launch->requests.items;
 	cleanup_api struct api *api = NULL;
 	int64_t deadline = clock_ms() + API_UP_MS;

@@ -8,6 +8,7 @@
 #include "fc/config.h"
 #include "guest/probe.h"
 #include "life/backend.h"
+#include "life/figures.h"
 #include "life/held.h"
 #include "life/launch.h"
 #include "life/metad.h"
@@ -264,7 +265,7 @@ static void add_own_drives(struct plan *p)
 
 static void add_requests(struct plan *p)
 {
-	char iface[] = "eth0", vsock[] = "/run/v.sock";
+	char iface[] = "eth0", vsock[] = "/run/v.sock", pipe[] = "/run/" FIGURES_PIPE;
 	const struct fc_machine_config machine = { .vcpu_count = p->pool.instance_resources.vcpus,
 						   .mem_size_mib =
 							   p->pool.instance_resources.mem_mib };
@@ -274,7 +275,9 @@ static void add_requests(struct plan *p)
 	const struct fc_vsock vs = { .guest_cid = GUEST_CID, .uds_path = vsock };
 	const struct fc_entropy entropy = { 0 };
 	const struct fc_action start = { .action_type = FC_INSTANCE_START };
+	const struct fc_metrics metrics = { .metrics_path = pipe };
 
+	add_request(&p->launch, "configure", "/metrics", fc_metrics_fields, &metrics);
 	add_request(&p->launch, "configure", "/machine-config", fc_machine_config_fields, &machine);
 	add_boot_source(p);
 	add_drives(p);
@@ -339,6 +342,15 @@ static int add_probe(struct plan *p, struct err *e)
 	return 0;
 }
 
+static int begin_figures(const struct plan *p, struct err *e)
+{
+	cleanup_jail struct jail jail = JAIL_NONE;
+
+	if (jail_open(instance_vmm_names[p->vmm.kind], p->a.instance, p->uid, &jail, e) < 0)
+		return -e->no;
+	return figures_begin(p->a.instance, p->i.net.tap_dev, &jail, &p->launch.requests, e);
+}
+
 static int write_launch(struct plan *p, struct err *e)
 {
 	struct launch *l = &p->launch;
@@ -360,6 +372,8 @@ static int write_launch(struct plan *p, struct err *e)
 		return -e->no;
 	add_argv(p);
 	add_requests(p);
+	if (begin_figures(p, e) < 0)
+		return -e->no;
 	return launch_save(p->a.instance, l, e);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A netlink socket through libmnl, with the kernel's own reason (extended ACK) in the message. The
-// only header that includes libmnl; used by link and nft, so by mvm-bridge alone.
+// only header that includes libmnl; used by link and nft, so by mvm-bridge, and for the traffic of
+// a link by mvm-instance.
 #pragma once
 #include "base/err.h"
 #include <libmnl/libmnl.h>

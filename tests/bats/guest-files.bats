@@ -49,7 +49,8 @@ agent() {
 		"port-forward $vm 80:0" "port-forward $vm 1.2.3:80:80" "port-forward $vm 1:2:3:4:5" \
 		"logs --since yesterday $vm" "logs --since 2026-13-01T00:00:00Z $vm" "logs --since 2026-01-01 $vm" \
 		"logs --since 2026-01-01T00:00:00 $vm" "logs --since 10m --source console $vm" "logs --tail 0 $vm" \
-		"logs -t $vm" "hook $vm nonsense" "hook $vm"; do
+		"logs -t $vm" "console -t $vm" "console --source vmm $vm" "console --tail 0 $vm" "console --since 10m $vm" \
+		"console" "console $vm $vm" "hook $vm nonsense" "hook $vm"; do
 		# shellcheck disable=SC2086
 		refuses_untouched 2 ask $words
 	done

@@ -67,7 +67,9 @@ in_flight() { # ADDRESS VERB STAGE PID
 		[ "$(field "$vm" '.status + " " + .last_exit')" = "stopped $cause" ]
 		jq -e --arg cause "$cause" --arg code "$code" --arg status "$status" --arg result "$result" '
 			.cause == $cause and .exit_code == $code and .exit_status == $status and
-			.service_result == $result' "$(dirname "$(record "$vm")")/exit.json"
+			.service_result == $result and (.cause != "oom" or
+			(.message | startswith("the VMM was killed: over its memory limit")))' \
+			"$(dirname "$(record "$vm")")/exit.json"
 	done <<-'END'
 		success exited 0 guest-reboot mvm-guestd: going down: reboot
 		success exited 0 guest-panic Kernel panic - not syncing: sysrq
