@@ -2,7 +2,9 @@
 // The guest's agent: process 1 of our images, an ordinary service elsewhere. In an initramfs made
 // by guest-image it is the init that finds the root drive first. It takes no option, so it does
 // without tool_main, which is for people.
+#include <sched.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -153,6 +155,18 @@ static int on_changed(void *arg, enum guest_drive which, const char *user,
 	return machine_drive_changed(which, user, digest, e);
 }
 
+// What a command does in its last moments (its streams close one by one, then it is gone) wakes us
+// each time, and would each time be interrupted by us. A batch process waits for its turn: on one
+// CPU a short command runs from its start to its end, and all of that is seen at once. By system
+// call, since musl's own refuses; commands are ordinary processes.
+static void be_patient(void)
+{
+	const struct sched_param none = { 0 };
+
+	if (syscall(SYS_sched_setscheduler, 0, SCHED_BATCH | SCHED_RESET_ON_FORK, &none) < 0)
+		log_debug("", "batch: %s", strerror(errno));
+}
+
 static int run(struct guestd *g, struct err *e)
 {
 	static const struct agent_hooks hooks = { on_welcome, on_down,	   on_dial_ended,
@@ -168,6 +182,7 @@ static int run(struct guestd *g, struct err *e)
 	    channel_new(g->loop, g->agent, &g->channel, e) < 0)
 		return -e->no;
 	reap(g); // children of the initramfs, if any
+	be_patient();
 	return loop_run(g->loop, e);
 }
 

@@ -136,15 +136,18 @@ int agent_exec_work(struct conn *c, const char *user, int (*work)(const void *ar
 // The command alone: streams and process.
 int agent_exec_new(struct agent *a, const struct guest_exec *want, const struct guest_size *size,
 		   struct exec **ret, struct err *e) MUST_CHECK;
-void agent_exec_watch(struct exec *x); // after its windows, or what stands in their place, changed
 void agent_exec_signal(struct exec *x, int sig);
+void agent_exec_orphan(struct exec *x); // its connection has gone
+void agent_exec_free(struct exec *x);
+// agent_stream.c
+void agent_exec_close(struct exec *x, int stream);
+void agent_exec_watch_all(struct exec *x);
+void agent_exec_watch(struct exec *x); // after its windows, or what stands in their place, changed
 int agent_exec_take(struct exec *x, const struct guest_head *h, const uint8_t *p,
 		    struct err *e) MUST_CHECK;
 int agent_exec_frame(struct conn *c, const struct guest_head *h, const uint8_t *p,
 		     struct err *e) MUST_CHECK;
 void agent_exec_ended(struct exec *x, int status);
-void agent_exec_orphan(struct exec *x); // its connection has gone
-void agent_exec_free(struct exec *x);
 // agent_session.c, agent_attach.c
 void agent_session_output(struct session *s, int stream, const void *p, size_t len);
 void agent_session_done(struct session *s); // ended, all its output was handed over
@@ -225,4 +228,5 @@ struct spawn_user {
 	int group_count;
 	char name[64], home[256], shell[256];
 };
+// agent_user.c
 int agent_spawn_find_user(const char *user, struct spawn_user *out, struct err *e) MUST_CHECK;

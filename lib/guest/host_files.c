@@ -136,7 +136,8 @@ static int copy(struct guest_conn *c, struct guest_copy *what, bool in, struct e
 	cleanup(host_stream_clear) struct stream s = { .conn = c,
 						       .in = -1,
 						       .out = -1,
-						       .start_ms = clock_ms() + START_MS,
+						       .start_ms = clock_ms() +
+								   MIN(START_MS, what->idle_ms),
 						       .idle_ms = what->idle_ms };
 	cleanup_buf struct buf b = BUF_INIT;
 	bool process = !in || what->local;

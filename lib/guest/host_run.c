@@ -11,8 +11,10 @@
 #include "base/log.h"
 #include "base/sig.h"
 
-#define KILL_MS	 2000 // between TERM and KILL, and from there to giving up
-#define FLUSH_MS 1000
+#define KILL_MS	  2000 // between TERM and KILL, and from there to giving up
+#define FLUSH_MS  1000
+#define INSIST	  3 // signals that ask for the end, no more than so long apart
+#define INSIST_MS 1000
 
 static void send_u32(struct host_run *r, enum guest_type type, int stream, uint32_t v)
 {
@@ -69,10 +71,13 @@ static int take_first(struct host_run *r, const struct guest_head *h, const uint
 		      struct err *e)
 {
 	struct guest_session about;
+	uint32_t pid; // of the guest: nothing to us
 	bool tty = true;
 
 	if (h->type != r->answer)
 		return host_conn_refused(h, p, e);
+	if (h->type == GUEST_STARTED && guest_u32_get(p, h->len, &pid, e) < 0)
+		return -e->no;
 	if (h->type == GUEST_SESSION) {
 		if (guest_session_get(p, h->len, &about, e) < 0)
 			return -e->no;
@@ -215,12 +220,27 @@ static void prepare_poll(const struct host_run *r, struct pollfd p[6])
 	if (is_full(r))
 		p[GUEST_STDOUT + GUEST_STDERR - r->older].fd = -1;
 	p[3] = (struct pollfd){ .fd = r->exited || is_full(r) ? -1 : r->conn->fd,
-				.events = POLLIN };
+				.events = host_conn_may_read(r->conn) ? POLLIN : 0 };
 	if (r->conn->out.len)
 		p[3].events |= POLLOUT;
 	p[4] = (struct pollfd){ .fd = r->started && !r->exited ? r->io->signals : -1,
 				.events = POLLIN };
 	p[5] = (struct pollfd){ .fd = r->exited ? -1 : r->conn->gone_fd, .events = POLLIN };
+}
+
+// Who asks for the end again and again, and has none, is let go without the guest's consent.
+static void pass_signal(struct host_run *r, int sig)
+{
+	int64_t now = clock_ms();
+
+	send_u32(r, GUEST_SIGNAL, 0, (uint32_t)sig);
+	if (sig != SIGINT && sig != SIGTERM && sig != SIGHUP && sig != SIGQUIT)
+		return;
+	if (now - r->asked_ms > INSIST_MS)
+		r->asked = 0;
+	r->asked_ms = now;
+	if (++r->asked == INSIST)
+		r->left = sig;
 }
 
 static void take_signal(struct host_run *r, int sig)
@@ -233,7 +253,7 @@ static void take_signal(struct host_run *r, int sig)
 	else if ((end && (r->session || r->seat.term)) || (keyboard && watches))
 		r->left = sig;
 	else if (sig != SIGTTOU) // it is blocked only, so that a terminal can always be restored
-		send_u32(r, GUEST_SIGNAL, 0, (uint32_t)sig);
+		pass_signal(r, sig);
 }
 
 static int handle(struct host_run *r, const struct pollfd p[6], struct err *e)
@@ -249,7 +269,7 @@ static int handle(struct host_run *r, const struct pollfd p[6], struct err *e)
 			write_output(r, s);
 	if (take_frames(r, e) < 0) // what had to wait for that
 		return -e->no;
-	if (p[3].revents && take_all(r, e) < 0)
+	if (p[3].revents & ~POLLOUT && take_all(r, e) < 0)
 		return -e->no;
 	if (p[5].revents && !p[3].revents)
 		return err_kind(e, ERR_UNAVAILABLE, "the VMM has ended");
@@ -269,7 +289,8 @@ static int loop(struct host_run *r, struct err *e)
 		return -e->no;
 	while (!finished(r)) {
 		struct pollfd p[6];
-		int64_t left = r->deadline && !r->exited ? clock_left(r->deadline) : -1;
+		int64_t until = host_conn_until(r->conn, r->exited ? 0 : r->deadline);
+		int64_t left = until ? clock_left(until) : -1;
 		int n;
 
 		prepare_poll(r, p);
@@ -278,8 +299,7 @@ static int loop(struct host_run *r, struct err *e)
 			return err_sys(e, "poll");
 		if (n > 0 && handle(r, p, e) < 0)
 			return -e->no;
-		if (!r->exited && r->deadline && clock_left(r->deadline) == 0 &&
-		    on_deadline(r, e) < 0)
+		if (!r->exited && until && clock_left(until) == 0 && on_deadline(r, e) < 0)
 			return -e->no;
 	}
 	return 0;
@@ -318,12 +338,15 @@ int guest_run_seated(struct guest_conn *c, const struct guest_exec *x, const str
 			      .room = { GUEST_WINDOW, GUEST_WINDOW, GUEST_WINDOW },
 			      .deadline = io->start_deadline_ms };
 	cleanup_buf struct buf b = BUF_INIT;
+	struct guest_exec own = *x; // borrows the words
 	int n;
 
+	if (io->in < 0 && !(x->flags & GUEST_EXEC_TTY))
+		own.flags |= GUEST_EXEC_NO_STDIN;
 	host_run_size(&r);
-	guest_exec_put(&b, x);
+	guest_exec_put(&b, &own);
 	guest_frame_put(&c->out, GUEST_EXEC, 0, b.data, b.len);
-	if (io->in < 0) // the same as an empty one
+	if (io->in < 0 && (x->flags & GUEST_EXEC_TTY)) // the same as an empty one
 		guest_frame_put(&c->out, GUEST_EOF, GUEST_STDIN, NULL, 0);
 	n = host_run_all(&r, e);
 	if (n == 0 && r.ends)

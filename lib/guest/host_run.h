@@ -21,6 +21,8 @@ struct host_run {
 	size_t keys;	  // of the detach keys: that many were typed, and are held back
 	bool detached;	  // by them
 	int left;	  // the signal that made us leave, 0: none
+	int asked;	  // signals in a row that asked for the end
+	int64_t asked_ms; // when the last one did
 };
 
 // The terminal's size goes before the request.

@@ -42,11 +42,13 @@ static int begin_detached(struct guest_conn *c, const struct guest_io *io, struc
 {
 	struct guest_head h = { 0 };
 	const uint8_t *p = NULL;
+	uint32_t pid;
 
 	if (host_conn_flush(c, io->start_deadline_ms, e) < 0 ||
 	    host_conn_read(c, io->start_deadline_ms, &h, &p, e) < 0)
 		return -e->no;
-	return h.type == GUEST_STARTED ? 0 : host_conn_refused(&h, p, e);
+	return h.type == GUEST_STARTED ? guest_u32_get(p, h.len, &pid, e)
+				       : host_conn_refused(&h, p, e);
 }
 
 int guest_session_begin(struct guest_conn *c, const struct guest_session_start *s, bool detach,

@@ -63,6 +63,7 @@ static int write_output(struct stream *s, struct err *e)
 
 static int take_data(struct stream *s, const struct guest_head *h, const uint8_t *p, struct err *e)
 {
+	s->moved = h->len ? clock_ms() : s->moved;
 	if (h->stream == GUEST_STDOUT && h->len <= s->room_out) {
 		s->room_out -= h->len;
 		buf_add(&s->pending, p, s->out < 0 ? 0 : h->len);
@@ -88,10 +89,12 @@ static int take_frame(struct stream *s, const struct guest_head *h, const uint8_
 {
 	uint32_t v = 0;
 
-	s->moved = clock_ms();
 	if (!s->started) {
-		s->started = h->type == GUEST_STARTED;
-		return s->started ? 0 : host_conn_refused(h, p, e);
+		s->moved = clock_ms();
+		if (h->type != GUEST_STARTED)
+			return host_conn_refused(h, p, e);
+		s->started = guest_u32_get(p, h->len, &v, e) == 0;
+		return s->started ? 0 : -e->no;
 	}
 	if (h->type == GUEST_DATA)
 		return take_data(s, h, p, e);
@@ -113,6 +116,7 @@ static int take_frame(struct stream *s, const struct guest_head *h, const uint8_
 		return err_kind(e, ERR_FAILED, "the guest's agent: window beyond its limit");
 	} else {
 		s->room_in += v;
+		s->moved = v ? clock_ms() : s->moved;
 	}
 	return 0;
 }
@@ -153,7 +157,8 @@ static void prepare_poll(const struct stream *s, struct pollfd p[POLLS])
 
 	p[POLL_IN] = (struct pollfd){ .fd = may_read ? s->in : -1, .events = POLLIN };
 	p[POLL_OUT] = (struct pollfd){ .fd = s->pending.len ? s->out : -1, .events = POLLOUT };
-	p[POLL_CONN] = (struct pollfd){ .fd = s->exited ? -1 : s->conn->fd, .events = POLLIN };
+	p[POLL_CONN] = (struct pollfd){ .fd = s->exited ? -1 : s->conn->fd,
+					.events = host_conn_may_read(s->conn) ? POLLIN : 0 };
 	if (s->conn->out.len)
 		p[POLL_CONN].events |= POLLOUT;
 	p[POLL_GONE] = (struct pollfd){ .fd = s->exited ? -1 : s->conn->gone_fd, .events = POLLIN };
@@ -163,7 +168,7 @@ static void prepare_poll(const struct stream *s, struct pollfd p[POLLS])
 static int64_t limit(const struct stream *s)
 {
 	if (!s->started)
-		return s->start_ms;
+		return host_conn_until(s->conn, s->start_ms);
 	if (!s->idle_ms || s->pending.len || s->exited)
 		return 0;
 	if (!s->in_ended && s->room_in && !s->conn->out.len)

@@ -214,6 +214,8 @@ int guest_port_forward_run(const struct call *call, struct buf *out, struct err 
 			return -e->no;
 	if (guest_cli_open(s.instance, &s.vmm, &c, e) < 0) // is it there at all
 		return -e->no;
+	if (guest_greet(c, e) < 0)
+		return err_wrap(e, "%s", s.instance);
 	guest_close(steal_ptr(&c));
 	s.signals = sig_open(e, SIGCHLD, SIGTERM, SIGINT, SIGHUP, 0);
 	if (s.signals < 0)

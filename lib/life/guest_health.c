@@ -75,9 +75,12 @@ int guest_health_run(const struct call *call, struct buf *out, struct err *e)
 	struct guest_health h;
 	struct timespec now = { 0 };
 
-	if (guest_cli_open(call->argv[0], &vmm, &c, e) < 0 ||
-	    guest_ask_health(c, clock_ms() + GUEST_CLI_ASK_MS, &h, e) < 0)
+	if (guest_cli_open(call->argv[0], &vmm, &c, e) < 0)
 		return -e->no;
+	if (guest_ask_health(c, clock_ms() + GUEST_CLI_ASK_MS, &h, e) < 0) {
+		(void)err_object(e, "%s", call->argv[0]);
+		return err_wrap(e, "%s", call->argv[0]);
+	}
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	struct health doc = {
 		.schema_version = 1,

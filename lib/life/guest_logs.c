@@ -166,7 +166,11 @@ int guest_logs_run(const struct call *call, struct buf *out, struct err *e)
 		return show_console(call->argv[0], what.since_us, e);
 	if (guest_cli_open(call->argv[0], &vmm, &c, e) < 0)
 		return -e->no;
-	return ask(c, &what, vmm, e);
+	if (ask(c, &what, vmm, e) < 0) {
+		(void)err_object(e, "%s", call->argv[0]);
+		return err_wrap(e, "%s", call->argv[0]);
+	}
+	return 0;
 }
 
 int guest_console_run(const struct call *call, struct buf *out, struct err *e)
