@@ -16,16 +16,20 @@
 
 enum qemu_accel { QEMU_ACCEL_AUTO, QEMU_ACCEL_KVM, QEMU_ACCEL_TCG };
 
+struct qemu_confined {
+	bool on, strict; // strict: a system call that is not on the lists ends the guest
+	uint32_t uid, gid;
+};
 struct qemu_env {
 	struct loop *loop;
-	int root_fd;   // directory all API paths are resolved in
-	bool confined; // uid and gid are set
-	uint32_t uid, gid;
+	int root_fd; // directory all API paths are resolved in
+	struct qemu_confined confined;
 	enum qemu_accel accel;
 	int console_fd; // the guest's serial output goes here (drained always); input from none
 	// QEMU has ended: status 0 = the guest reset, powered off or was told to quit; else it
 	// crashed (128 + signal, or its exit status). why: "guest-reset", "guest-shutdown",
-	// "killed", or QEMU's last line. Called once, from the loop.
+	// "killed", "killed: a forbidden system call", or QEMU's last line. Called once, from the
+	// loop.
 	void (*ended)(void *arg, int status, const char *why);
 	void *arg;
 };

@@ -49,7 +49,7 @@ static void open_tun(struct qemu *q)
 {
 	struct stat st;
 
-	if (!q->env.confined || stat("/dev/net/tun", &st) < 0 || (st.st_mode & 06) == 06)
+	if (!q->env.confined.on || stat("/dev/net/tun", &st) < 0 || (st.st_mode & 06) == 06)
 		return;
 	for (size_t i = 0; i < QEMU_NETS; i++)
 		q->tun[i] = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -78,12 +78,12 @@ static int set_up(struct qemu *q, struct err *e)
 	q->program = find_program("qemu-system-x86_64");
 	if (!q->program)
 		return err_kind(e, ERR_UNAVAILABLE, "qemu-system-x86_64 is not on PATH");
-	if (q->env.confined && make_empty(q, e) < 0)
+	if (q->env.confined.on && make_empty(q, e) < 0)
 		return -e->no;
 	raise_limit();
 	open_tun(q);
 	// The starter last: it has no use for what was opened here, and closes its copies.
-	return qemu_spawn_init(&q->spawn, q->env.confined, q->env.uid, q->env.gid, e);
+	return qemu_spawn_init(&q->spawn, &q->env.confined, q->chroot_dir, e);
 }
 
 int qemu_new(const struct qemu_env *env, struct qemu **ret, struct err *e)

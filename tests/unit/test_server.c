@@ -352,6 +352,8 @@ TEST(the_command_line_has_upstreams_rules)
 		{ "x --uid 5", "MissingArgument(\"gid\")" },
 		{ "x --no-seccomp --seccomp-filter f", "ForbiddenArgument" },
 		{ "x --seccomp-filter f", "NotSupported(\"seccomp-filter\")" },
+		{ "x --seccomp strict --uid 5 --gid 6", NULL },
+		{ "x --seccomp strict", "MissingArgument(\"uid\")" },
 		{ "x --enable-pci", "NotSupported(\"enable-pci\")" },
 		{ "x --metadata f", "NotSupported(\"metadata\")" },
 	};
