@@ -6,9 +6,12 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/tool.h"
+#include "fc/jail_filter.h"
 #include "guest/proto.h"
 #include "life/helper.h"
+#include "state/pool.h"
 #include "sys/jail.h"
+#include "sys/sandbox.h"
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -73,6 +76,18 @@ static int leave_helper(struct helper *h, struct err *e)
 	_exit(helper_run(h));
 }
 
+// Around jailer and Firecracker; mvm-fc-qemu has lists of its own for each of its processes.
+static int filter_around(const struct launch *l, struct err *e)
+{
+	void *filter = NULL;
+
+	if (l->seccomp != POOL_SECCOMP_STRICT || !str_eq(l->vmm, "firecracker"))
+		return 0;
+	if (jail_filter_make(&filter, e) < 0 || sandbox_filter_load(filter, e) < 0)
+		return err_wrap(e, "seccomp strict");
+	return 0;
+}
+
 static int become(const struct launch *l, struct err *e)
 {
 	char *const *items = l->argv.items;
@@ -83,6 +98,8 @@ static int become(const struct launch *l, struct err *e)
 	// NOTIFY_SOCKET is the helper's: nothing below the VMM may speak to the manager.
 	(void)unsetenv("NOTIFY_SOCKET");
 	(void)signal(SIGPIPE, SIG_DFL);
+	if (filter_around(l, e) < 0)
+		return -e->no;
 	execv(argv[0], argv);
 	return err_sys(e, "execute %s", argv[0]);
 }

@@ -79,12 +79,31 @@ static bool over_memory(void)
 	return group >= 0 && cgroup_was_oom(group);
 }
 
+// By SIGSYS; Firecracker and mvm-fc-qemu catch it of their threads and of QEMU, and end with this.
+static bool forbidden_call(void)
+{
+	return environment_is("EXIT_STATUS", "SYS") ||
+	       (environment_is("EXIT_CODE", "exited") && environment_is("EXIT_STATUS", "148"));
+}
+
+static void tell_end(enum exit_cause cause, char out[80])
+{
+	if (cause == EXIT_OOM)
+		(void)snprintf(out, 80, OVER_MEMORY);
+	else
+		(void)snprintf(out, 80, "the VMM ended (%s)",
+			       cause == EXIT_FORBIDDEN_CALL ? "killed: a forbidden system call"
+							    : exit_cause_names[cause]);
+}
+
 static enum exit_cause own_cause(const struct buf *console)
 {
 	if (over_memory())
 		return EXIT_OOM;
 	if (environment_is("SERVICE_RESULT", "timeout"))
 		return EXIT_TIMEOUT;
+	if (forbidden_call())
+		return EXIT_FORBIDDEN_CALL;
 	if (environment_is("EXIT_CODE", "killed"))
 		return EXIT_KILLED;
 	if (environment_is("EXIT_CODE", "exited") && environment_is("EXIT_STATUS", "0"))
@@ -95,18 +114,13 @@ static enum exit_cause own_cause(const struct buf *console)
 static void ended_by_itself(const struct address *a, struct ending *end)
 {
 	cleanup_buf struct buf console = BUF_INIT;
-	char lines[600];
+	char lines[600], how[80];
 
 	read_console(a, &console, lines, sizeof(lines));
 	end->status = INSTANCE_STOPPED;
 	end->cause = own_cause(&console);
-	if (end->cause == EXIT_OOM)
-		(void)snprintf(end->message, sizeof(end->message), OVER_MEMORY "; console: %s",
-			       lines);
-	else
-		(void)snprintf(end->message, sizeof(end->message),
-			       "the VMM ended (%s); console: %s", exit_cause_names[end->cause],
-			       lines);
+	tell_end(end->cause, how);
+	(void)snprintf(end->message, sizeof(end->message), "%s; console: %s", how, lines);
 }
 
 // The launcher's helper, or prepare, wrote down why; when the VMM was quicker than the helper the
@@ -116,19 +130,21 @@ static void start_failed(const struct address *a, const struct instance *i, stru
 	cleanup_start struct start_record start = { 0 };
 	cleanup_buf struct buf console = BUF_INIT;
 	struct err e = { 0 }, why = { 0 };
-	char lines[500];
+	char lines[500], how[80];
 
 	end->status = i->op.spent ? INSTANCE_STOPPED : (enum instance_status)i->op.from;
 	end->cause = EXIT_START_FAILED;
 	if (launch_load_start(a->instance, &start, &e) == 0 && start.error.code[0])
 		end->error = start.error;
 	// The backend's patience ends before ours: then the VMM's end is not the cause.
-	if (environment_is("SERVICE_RESULT", "timeout"))
+	if (over_memory() || forbidden_call()) {
+		tell_end(over_memory() ? EXIT_OOM : EXIT_FORBIDDEN_CALL, how);
+		(void)err_kind(&why, ERR_FAILED, "%s", how);
+	} else if (environment_is("SERVICE_RESULT", "timeout")) {
 		(void)err_kind(&why, ERR_TIMEOUT, "the start took longer than its unit allows");
-	else if (!end->error.code[0])
+	} else if (!end->error.code[0]) {
 		(void)err_kind(&why, ERR_FAILED, "the VMM ended before the guest was ready");
-	if (over_memory())
-		(void)err_kind(&why, ERR_FAILED, OVER_MEMORY);
+	}
 	lines[0] = '\0';
 	if (launch_written(a->instance))
 		read_console(a, &console, lines, sizeof(lines));

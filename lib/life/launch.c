@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
+#include "state/pool.h"
 #include <fcntl.h>
 
 static const char *const mode_names[] = { "boot", "load", NULL };
@@ -65,6 +66,8 @@ const struct field launch_fields[] = {
 	  .max = PATH_LEN, .check = check_absolute, .doc = "the VMM's root directory" },
 	{ FIELD_SLOT(struct launch, uid, uint32_t), .kind = KIND_UINT, .flags = FIELD_REQUIRED,
 	  .min = VM_UID_BASE, .max = UINT32_MAX, .doc = "uid and gid of the VM" },
+	{ FIELD_SLOT(struct launch, seccomp, int), .kind = KIND_ENUM, .names = pool_seccomp_names,
+	  .doc = "baseline or strict" },
 	{ FIELD_SLOT(struct launch, argv, struct codec_list), .kind = KIND_TEXTS,
 	  .flags = FIELD_REQUIRED, .max = 64, .doc = "program and arguments" },
 	{ FIELD_SLOT(struct launch, binds, struct codec_list), .kind = KIND_LIST, .max = 8,

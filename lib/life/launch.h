@@ -31,6 +31,7 @@ struct launch {
 	int mode;		    // enum launch_mode
 	char *jail;		    // the chroot: .../jails/<vmm>/<i>/root
 	uint32_t uid;		    // uid and gid of the VM
+	int seccomp;		    // enum pool_seccomp
 	struct codec_list argv;	    // char *: program (absolute) and arguments
 	struct codec_list binds;    // struct launch_bind
 	struct codec_list requests; // struct launch_request

@@ -21,8 +21,8 @@
 #include <fcntl.h>
 #include <inttypes.h>
 
-// Memory of a VMM beside its guest's: mvm-fc-qemu with its translation buffers takes some 130 MiB
-// (reference/testbed.md section 2.2), Firecracker a few.
+// Memory of a VMM beside its guest's, with room to spare for the kernel's: mvm-fc-qemu measures 92
+// MiB and up to 128 of translated code (docs/benchmarks.md), Firecracker a few.
 #define OVERHEAD_QEMU_MIB	 384
 #define OVERHEAD_FIRECRACKER_MIB 96
 #define OVERHEAD_CPU_PCT	 20
@@ -79,6 +79,7 @@ static int take_over(struct plan *p, int wait_ms, struct err *e)
 	memcpy(h.i.revision_hash, p->revision.hash, sizeof(h.i.revision_hash));
 	h.i.vmm = (int)p->vmm.kind;
 	(void)snprintf(h.i.vmm_version, sizeof(h.i.vmm_version), "%s", p->vmm.version);
+	h.i.seccomp = p->pool.seccomp_policy;
 	if (held_save(&h, e) < 0)
 		return -e->no;
 	p->i = h.i;
@@ -292,10 +293,20 @@ static void add_argv(struct plan *p)
 {
 	cleanup_free char *id = base_printf("%u", p->uid);
 	struct codec_list *v = &p->launch.argv;
-	const char *const qemu[] = {
-		p->vmm.program, "--root",      p->launch.jail, "--uid",		id,  "--gid", id,
-		"--id",		p->a.instance, "--api-sock",   "/run/api.sock", NULL
-	};
+	const char *const qemu[] = { p->vmm.program,
+				     "--root",
+				     p->launch.jail,
+				     "--uid",
+				     id,
+				     "--gid",
+				     id,
+				     "--id",
+				     p->a.instance,
+				     "--seccomp",
+				     pool_seccomp_names[p->pool.seccomp_policy],
+				     "--api-sock",
+				     "/run/api.sock",
+				     NULL };
 	path_text base;
 	const char *const firecracker[] = { p->vmm.jailer,
 					    "--id",
@@ -365,6 +376,7 @@ static int write_launch(struct plan *p, struct err *e)
 	memcpy(l->guest_ip, p->i.net.guest_ip, sizeof(l->guest_ip));
 	memcpy(l->gateway_ip, p->i.net.gateway_ip, sizeof(l->gateway_ip));
 	l->mode = LAUNCH_BOOT;
+	l->seccomp = p->pool.seccomp_policy;
 	l->uid = p->uid;
 	l->prefix = (uint8_t)p->i.net.cidr;
 	l->ready_timeout_ms = (uint64_t)p->pool.runtime.start_timeout_s * 1000;
@@ -395,7 +407,9 @@ static int prepare(struct plan *p, int wait_ms, struct err *e)
 {
 	if (pool_load(p->a.tenant, p->a.pool, &p->pool, e) < 0 || vmm_choose(&p->vmm, e) < 0 ||
 	    revision_open(p->a.tenant, p->a.pool, &p->revision, e) < 0 ||
-	    forget_last_start(p, e) < 0 || take_over(p, wait_ms, e) < 0)
+	    forget_last_start(p, e) < 0 ||
+	    vmm_check_seccomp(&p->vmm, p->pool.seccomp_policy, &p->revision.base.drives, e) < 0 ||
+	    take_over(p, wait_ms, e) < 0)
 		return -e->no;
 	if (fault_point("life-prepare-taken"))
 		return err_sys(e, "fault");

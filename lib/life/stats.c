@@ -42,6 +42,8 @@ const struct field stats_fields[] = {
 	TEXT(mac, mac_text, "its MAC address"),
 	TEXT(vmm, char[12], "firecracker or qemu"),
 	TEXT(vmm_version, char[32], "its version"),
+	{ FIELD_SLOT(struct stats, seccomp, int), .kind = KIND_ENUM, .names = pool_seccomp_names,
+	  .doc = "system calls the VMM may make: baseline or strict" },
 	TEXT(revision_hash, char[65], "image it runs"),
 	TEXT(limits, char[32], "cgroup, or none where this machine cannot set them"),
 	TEXT(source, char[12],
@@ -104,6 +106,7 @@ static void copy_record(struct stats *s, const struct address *a, const struct i
 	memcpy(s->mac, i->net.mac, sizeof(s->mac));
 	(void)snprintf(s->vmm, sizeof(s->vmm), "%s", instance_vmm_names[i->vmm]);
 	memcpy(s->vmm_version, i->vmm_version, sizeof(s->vmm_version));
+	s->seccomp = i->seccomp;
 	memcpy(s->revision_hash, i->revision_hash, sizeof(s->revision_hash));
 	memcpy(s->last_started_at, i->last_started_at, sizeof(s->last_started_at));
 	memcpy(s->last_stopped_at, i->last_stopped_at, sizeof(s->last_stopped_at));

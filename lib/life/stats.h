@@ -20,6 +20,7 @@ struct stats {
 	mac_text mac;
 	char vmm[12];
 	char vmm_version[32];
+	int seccomp;
 	char revision_hash[65];
 	char limits[32]; // "cgroup" or "none"
 	char source[12]; // of processor and memory: "cgroup", "process", "" when nothing runs

@@ -76,6 +76,9 @@ in_flight() { # ADDRESS VERB STAGE PID
 		success exited 0 guest-reset nothing of note
 		signal killed KILL killed Kernel panic in a quotation
 		signal killed TERM killed
+		signal killed SYS forbidden-call
+		core-dump dumped SYS forbidden-call
+		exit-code exited 148 forbidden-call
 		core-dump dumped SEGV crashed
 		exit-code exited 1 crashed
 		oom-kill killed KILL oom
