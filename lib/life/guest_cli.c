@@ -9,6 +9,7 @@
 #include "base/sig.h"
 #include "state/instances.h"
 #include "sys/jail.h"
+#include "sys/sandbox.h"
 
 static int check_running(const struct instance *i, const struct address *a, struct err *e)
 {
@@ -54,6 +55,19 @@ int guest_cli_open(const char *word, int *vmm, struct guest_conn **ret, struct e
 	address_print(&a, name);
 	(void)err_object(e, "%s", name);
 	return err_wrap(e, "%s", name);
+}
+
+int guest_cli_settle(struct err *e)
+{
+	static const struct sandbox_rule rules[] = { SANDBOX_NO_CODE, { 0 } };
+
+	if (SANDBOX_CHECKED)
+		return 0;
+	if (sandbox_settle(NULL, 0,
+			   "recvfrom recvmsg sendto sendmsg shutdown getsockopt setsockopt ioctl",
+			   rules, e) < 0)
+		return err_wrap(e, "give up rights");
+	return 0;
 }
 
 int guest_cli_status(int wait_status)

@@ -17,6 +17,9 @@ int guest_cli_reach(const struct address *a, const struct tenant *t, const struc
 // What a guest's program says of itself, as an index; 0 is unknown.
 extern const char *const guest_worker_names[];
 int guest_worker_of(const char *word);
+// For a verb that from here on does nothing but pass bytes between the guest and open descriptors:
+// the guest's words are read by a process that can open, make and execute nothing.
+int guest_cli_settle(struct err *e) MUST_CHECK;
 // A status of waitpid(2) as a shell tells it.
 int guest_cli_status(int wait_status);
 

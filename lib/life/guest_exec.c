@@ -130,7 +130,7 @@ static int run(const char *word, const struct guest_exec *x, bool tty, struct er
 	int status;
 
 	if (guest_cli_open(word, &vmm, &c, e) < 0 ||
-	    guest_client_open(&k, !arg_no_stdin, tty, "none", e) < 0)
+	    guest_client_open(&k, !arg_no_stdin, tty, "none", e) < 0 || guest_cli_settle(e) < 0)
 		return -e->no;
 	if (arg_timeout_ms)
 		k.io.deadline_ms = clock_ms() + (int64_t)arg_timeout_ms;
@@ -151,7 +151,7 @@ static int run_session(const char *word, struct guest_session_start *s, struct e
 	if (COPY(s->name, arg_session) < 0)
 		return err_usage(e, "--session: too long");
 	if (guest_client_open(&k, !arg_no_stdin, arg_tty, arg_keys, e) < 0 ||
-	    guest_cli_open(word, &vmm, &c, e) < 0)
+	    guest_cli_open(word, &vmm, &c, e) < 0 || guest_cli_settle(e) < 0)
 		return -e->no;
 	if (arg_timeout_ms)
 		k.io.deadline_ms = clock_ms() + (int64_t)arg_timeout_ms;

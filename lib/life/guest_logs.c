@@ -164,7 +164,7 @@ int guest_logs_run(const struct call *call, struct buf *out, struct err *e)
 		return -e->no;
 	if (arg_source == SOURCE_CONSOLE || arg_source == SOURCE_VMM)
 		return show_console(call->argv[0], what.since_us, e);
-	if (guest_cli_open(call->argv[0], &vmm, &c, e) < 0)
+	if (guest_cli_open(call->argv[0], &vmm, &c, e) < 0 || guest_cli_settle(e) < 0)
 		return -e->no;
 	if (ask(c, &what, vmm, e) < 0) {
 		(void)err_object(e, "%s", call->argv[0]);

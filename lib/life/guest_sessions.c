@@ -55,7 +55,7 @@ int guest_attach_run(const struct call *call, struct buf *out, struct err *e)
 	if (!guest_session_name_ok(name))
 		return err_usage(e, "session '%.64s': not [a-z0-9][a-z0-9._-]{0,38}", name);
 	if (guest_client_open(&k, !arg_no_stdin, !arg_no_stdin, arg_keys, e) < 0 ||
-	    guest_cli_open(word, &vmm, &c, e) < 0)
+	    guest_cli_open(word, &vmm, &c, e) < 0 || guest_cli_settle(e) < 0)
 		return -e->no;
 	if (guest_session_attach(c, name, &k.io, &k.seat, &part, e) < 0) {
 		(void)err_object(e, "%s", word);

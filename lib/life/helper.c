@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: MIT
 #include "life/helper.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "base/proc.h"
 #include "fc/api.h"
 #include "guest/host.h"
 #include "life/figures.h"
+#include "sys/sandbox.h"
+#include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
+#include <sys/socket.h>
 
 #define API_UP_MS 10000
 // A request is answered in order behind those before it; only the start itself takes long.
@@ -24,6 +30,41 @@ static int hold_metrics(const struct helper *h)
 	return fd;
 }
 
+// From its first answer on the VMM may be a stranger's, and so may the guest: what is left is to
+// talk to them, to write start.json, and to end the VMM, which has another uid.
+static int settle(const struct helper *h, struct err *e)
+{
+	static const struct sandbox_rule rules[] = {
+		SANDBOX_NO_CODE,
+		{ .call = "socket", .mask = UINT32_MAX, .value = AF_UNIX },
+		{ .call = "socketpair", .mask = UINT32_MAX, .value = AF_UNIX },
+		{ 0 }
+	};
+	path_text dir;
+	cleanup_fd int ours = -1;
+
+	path_run_instance(h->instance, dir);
+	ours = fd_open_dir(AT_FDCWD, dir, e);
+	if (ours < 0)
+		return -e->no;
+	const struct sandbox_path paths[] = {
+		{ ours, SANDBOX_READ | SANDBOX_LIST | SANDBOX_WRITE },
+		{ h->run_fd, SANDBOX_READ | SANDBOX_LIST },
+	};
+
+	sandbox_drop_bounding();
+	if (sandbox_drop_capabilities(1u << CAP_KILL | 1u << CAP_DAC_OVERRIDE, e) < 0)
+		return -e->no;
+	return sandbox_settle(
+		paths, COUNT(paths),
+		"openat openat2 connect accept4 recvfrom recvmsg sendto sendmsg "
+		"shutdown getsockopt setsockopt getsockname getpeername pipe2 eventfd2 "
+		"ioctl fsync renameat renameat2 unlinkat fchmod ftruncate umask "
+		"readlink readlinkat statx uname getuid geteuid getgid getegid "
+		"pidfd_send_signal",
+		rules, e);
+}
+
 static int configure(const struct helper *h, struct start_record *r, struct err *e)
 {
 	cleanup_fd int metrics = hold_metrics(h);
@@ -33,6 +74,8 @@ static int configure(const struct helper *h, struct start_record *r, struct err 
 
 	if (api_open(h->run_fd, "api.sock", h->launch->uid, deadline, h->vmm_fd, &api, e) < 0)
 		return -e->no;
+	if (settle(h, e) < 0)
+		return err_wrap(e, "give up rights");
 	start_stage_add(r, "api-up", (uint64_t)(clock_ms() - h->begun_ms));
 	for (size_t i = 0; i < h->launch->requests.len; i++) {
 		if (api_call(api, q[i].method, q[i].path, q[i].body, API_CALL_MS, NULL, e) < 0)
