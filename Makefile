@@ -156,6 +156,7 @@ node: all $(AIDS) $(IMAGE) $(B)/deps-test.ok
 	$(Q)cp -r $(dir $(IMAGE)) $(NODE_TREE)/usr/share/mvm/image
 	$(Q)cp -r tests/bats tests/e2e tests/node $(NODE_TREE)/usr/share/mvm/tests
 	$(Q)install -D $(B)/test/frame $(NODE_TREE)/usr/share/mvm/tests/aid/frame
+	$(Q)install -D $(B)/test/inject $(NODE_TREE)/usr/share/mvm/tests/aid/inject
 	$(SUDO) env $(RING) node $(NODE_TESTS)
 test:
 	$(MAKE) --no-print-directory check
