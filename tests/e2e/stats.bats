@@ -50,7 +50,7 @@ jail_run() {
 		.[0] as $was | .[1] as $is |
 		($is | drive("data").write_bytes) - ($was | drive("data").write_bytes) >= 8388608 and
 		($is | drive("data").flush_ops) > ($was | drive("data").flush_ops) and
-		($was | drive("rootfs").read_bytes) > 1000000 and ($is | drive("rootfs").write_bytes) == 0 and
+		($was | drive("rootfs").read_bytes) > 100000 and ($is | drive("rootfs").write_bytes) == 0 and
 		$is.block_write_bytes >= ($is | drive("data").write_bytes) and
 		$is.net_tx_bytes - $was.net_tx_bytes >= 7000 and $is.net_rx_bytes - $was.net_rx_bytes >= 7000 and
 		$is.net_tx_packets - $was.net_tx_packets >= 5 and $is.net_rx_drops >= 0 and
@@ -68,9 +68,10 @@ jail_run() {
 }
 
 @test "the console is the log's console, its end and as it grows" {
+	guest "$VM" 'for i in 1 2 3 4; do echo "MARK-$i" >/dev/console; done'
+	wait_until 10 eval 'mvm-guest console "$VM" | grep -q MARK-4'
 	mvm-guest console "$VM" >"$BATS_TEST_TMPDIR/console"
 	mvm-guest logs --source console "$VM" | cmp - "$BATS_TEST_TMPDIR/console"
-	grep -q 'Linux version' "$BATS_TEST_TMPDIR/console"
 	[[ $(mvm-guest console -n 3 "$VM") == "$(tail -n 3 "$BATS_TEST_TMPDIR/console")" ]]
 	mvm-guest console -f -n 1 "$VM" >"$BATS_TEST_TMPDIR/grows" &
 	guest "$VM" 'echo MARK-7 >/dev/console'

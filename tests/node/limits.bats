@@ -43,8 +43,9 @@ told_as_oom() { # ADDRESS: by info, stats and the record of the end
 
 @test "a VMM over its memory limit is told as that, and starts again with its limit" {
 	max=$(cat "$(group "$VM")/memory.max")
-	# What the guest has touched is more than that, and there is no swap.
-	echo 16M >"$(group "$VM")/memory.max"
+	# What the guest has touched is more than that, and there is no swap. Enough for finish, which runs
+	# in the same group.
+	echo 48M >"$(group "$VM")/memory.max"
 	wait_until 10 is_status "$VM" stopped
 	told_as_oom "$VM"
 	no_strays
@@ -60,7 +61,7 @@ told_as_oom() { # ADDRESS: by info, stats and the record of the end
 	vm=$(new_instance)
 	up "$vm"
 	[[ $(group "$vm") == /sys/fs/cgroup/mvm/*/acme/web/"${vm##*/}" ]]
-	echo 16M >"$(group "$vm")/memory.max"
+	echo 48M >"$(group "$vm")/memory.max"
 	wait_until 10 is_status "$vm" stopped
 	told_as_oom "$vm"
 	mvm-instance destroy --yes "$vm"
