@@ -289,6 +289,14 @@ static int run_verify(const struct call *call, struct buf *out, struct err *e)
 	return r.ok ? 0 : err_kinds[ERR_STATE].exit;
 }
 
+static int run_actions(const struct call *call, struct buf *out, struct err *e)
+{
+	(void)call;
+	(void)e;
+	audit_actions_print(out);
+	return 0;
+}
+
 static const struct verb verbs[] = {
 	{ "list", "TENANT", "list what was done to a tenant, oldest first", list_opts, 1, 1,
 	  run_list, 0 },
@@ -300,6 +308,8 @@ static const struct verb verbs[] = {
 	{ "rotate", "TENANT", "begin a new file now", rotate_opts, 1, 1, run_rotate, 0 },
 	{ "append", "<EVENT", "add an entry: a JSON object on standard input", append_opts, 0, 0,
 	  run_append, 0 },
+	{ "actions", "", "list what an entry can say was done, and which tool says it", NULL, 0, 0,
+	  run_actions, 0 },
 };
 
 int main(int argc, char **argv)

@@ -30,9 +30,10 @@ static int run_shutdown(const struct call *call, struct buf *out, struct err *e)
 
 	if (COPY(down.reason, arg_reason) < 0)
 		return err_usage(e, "--reason: too long");
-	if (guest_cli_open(call->argv[0], &vmm, &c, e) < 0 ||
-	    guest_ask_shutdown(c, &down, clock_ms() + GUEST_CLI_ASK_MS, e) < 0)
+	if (guest_cli_enter(call->argv[0], AUDIT_GUEST_SHUT_DOWN, arg_reason, &vmm, &c, e) < 0)
 		return -e->no;
+	if (guest_ask_shutdown(c, &down, clock_ms() + GUEST_CLI_ASK_MS, e) < 0)
+		return guest_cli_failed(call->argv[0], AUDIT_GUEST_SHUT_DOWN, e);
 	buf_str(out, "{\"schema_version\":1,\"asked\":true}");
 	return 0;
 }

@@ -5,7 +5,6 @@
 #include "base/tool.h"
 #include "disk/secrets.h"
 #include "life/push.h"
-#include "state/rows.h"
 #include <fcntl.h>
 
 static bool arg_dry_run, arg_no_push;
@@ -129,32 +128,17 @@ static int remove_named(void *arg, struct secrets *s, bool *changed, struct err 
 	return 0;
 }
 
-// What was stored stays stored, whoever could not be told: then the report ends with 3.
-static int push(const struct call *call, const struct secrets_report *r, struct buf *out,
-		struct err *e)
-{
-	const struct push_call c = { .wait_ms = call->lock_wait_ms, .guest_ms = (int)arg_guest_ms };
-	int failed = 0;
-
-	codec_print(secrets_report_fields, r, out);
-	if (!r->changed || arg_dry_run || arg_no_push)
-		return 0;
-	rows_reopen(out);
-	buf_str(out, ",\"guests\":");
-	failed = push_tenant(call->argv[0], &c, out, e);
-	buf_char(out, '}');
-	if (failed < 0)
-		return err_wrap(e, "stored, but not given to the guests");
-	return failed ? err_kinds[ERR_STATE].exit : 0;
-}
-
 static int change(const struct call *call, secrets_fn fn, void *arg, struct buf *out, struct err *e)
 {
+	const struct push_call c = { .wait_ms = call->lock_wait_ms, .guest_ms = (int)arg_guest_ms };
 	struct secrets_report r;
 
 	if (secrets_change(call->argv[0], fn, arg, arg_dry_run, call->lock_wait_ms, &r, e) < 0)
 		return err_object(e, "%s", call->argv[0]);
-	return push(call, &r, out, e);
+	codec_print(secrets_report_fields, &r, out);
+	if (!r.changed || arg_dry_run || arg_no_push)
+		return 0;
+	return push_report(call->argv[0], &c, out, e);
 }
 
 static int run_set(const struct call *call, struct buf *out, struct err *e)

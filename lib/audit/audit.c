@@ -2,32 +2,18 @@
 #include "audit/audit.h"
 
 #include <fcntl.h>
-#include <stdarg.h>
 #include <time.h>
 
 #include "audit/context.h"
 #include "audit/trail.h"
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/num.h"
 #include "base/path.h"
 #include "base/sha256.h"
 
-const char *const audit_action_names[] = {
-	"TenantCreated",   "TenantUpdated",	"TenantDestroyed",
-	"PoolCreated",	   "PoolUpdated",	"PoolBuilt",
-	"PoolRolledBack",  "PoolScaled",	"PoolDestroyed",
-	"InstanceCreated", "InstanceStarted",	"InstanceStopped",
-	"InstanceExited",  "InstanceWarmed",	"InstanceSlept",
-	"InstanceWoken",   "InstanceDestroyed", "StartFailed",
-	"QuotaExceeded",   "SecretsRotated",	"ConfigChanged",
-	"SnapshotCreated", "SnapshotRestored",	"SnapshotDeleted",
-	"NetworkRepaired", "LogRepaired",	NULL
-};
-_Static_assert(COUNT(audit_action_names) == AUDIT_ACTIONS + 1, "a name for each action");
-
 const char *const audit_why_names[] = { "manual", "reconcile", "policy", "guest", NULL };
+const char *const audit_outcome_names[] = { "done", "failed", NULL };
 
 const struct field audit_who_fields[] = {
 	{ FIELD_SLOT(struct audit_who, user, char[65]), .kind = KIND_TEXT, .flags = FIELD_NULLABLE,
@@ -75,6 +61,8 @@ const struct field audit_entry_fields[] = {
 	  .flags = FIELD_REQUIRED, .sub = audit_who_fields, .doc = "who did it" },
 	{ FIELD_SLOT(struct audit_entry, why, int), .kind = KIND_ENUM, .flags = FIELD_REQUIRED,
 	  .names = audit_why_names, .doc = "on whose account" },
+	{ FIELD_SLOT(struct audit_entry, outcome, int), .kind = KIND_ENUM,
+	  .names = audit_outcome_names, .doc = "what came of it" },
 	{ FIELD_SLOT(struct audit_entry, request_id, char[65]), .kind = KIND_TEXT,
 	  .flags = FIELD_NULLABLE, .doc = "id of the request, as in errors and logs" },
 	{ FIELD_SLOT(struct audit_entry, prev, char[65]), .kind = KIND_TEXT,
@@ -135,9 +123,25 @@ int audit_parse_line(const char *line, size_t len, struct audit_entry *out, stru
 	return codec_parse(audit_entry_fields, line, len, out, e);
 }
 
-int audit_append_seq(const struct audit_event *event, uint64_t *ret_seq, struct err *e)
+static int append_at(int dir, const struct audit_event *event, uint64_t *ret_seq, struct err *e)
 {
 	cleanup_trail struct audit_trail t = TRAIL_NONE;
+
+	if (trail_open(&t, dir, event->at.tenant, e) < 0 || trail_add(&t, event, e) < 0)
+		return err_wrap(e, "audit log");
+	*ret_seq = t.seq;
+	return 0;
+}
+
+int audit_append_at(int dir, const struct audit_event *event, struct err *e)
+{
+	uint64_t seq;
+
+	return append_at(dir, event, &seq, e);
+}
+
+int audit_append_seq(const struct audit_event *event, uint64_t *ret_seq, struct err *e)
+{
 	cleanup_fd int dir = -1;
 	path_text path;
 
@@ -145,10 +149,7 @@ int audit_append_seq(const struct audit_event *event, uint64_t *ret_seq, struct 
 	dir = fd_open_dir(AT_FDCWD, path, e);
 	if (dir < 0 && e->no == ENOENT)
 		return err_kind(e, ERR_MISSING, "%s: no such tenant", event->at.tenant);
-	if (dir < 0 || trail_open(&t, dir, event->at.tenant, e) < 0 || trail_add(&t, event, e) < 0)
-		return err_wrap(e, "audit log");
-	*ret_seq = t.seq;
-	return 0;
+	return dir < 0 ? err_wrap(e, "audit log") : append_at(dir, event, ret_seq, e);
 }
 
 int audit_append(const struct audit_event *event, struct err *e)
@@ -156,81 +157,4 @@ int audit_append(const struct audit_event *event, struct err *e)
 	uint64_t seq;
 
 	return audit_append_seq(event, &seq, e);
-}
-
-void audit_note(const struct address *at, enum audit_action action, const struct audit_context *by,
-		const char *fmt, ...)
-{
-	struct audit_event event = { .at = *at, .action = action, .by = by };
-	char detail[AUDIT_DETAIL_MAX + 1];
-	struct err e = { 0 };
-	address_text address;
-	va_list args;
-
-	va_start(args, fmt);
-	(void)vsnprintf(detail, sizeof(detail), fmt, args);
-	va_end(args);
-	event.detail = detail;
-	if (audit_append(&event, &e) == 0)
-		return;
-	address_print(at, address);
-	log_error(address, "%s is not in the audit log: %s", audit_action_names[action], e.msg);
-}
-
-static void add_change(const char *key, const struct codec_node *from, const struct codec_node *to,
-		       struct buf *out)
-{
-	cleanup_buf struct buf old = BUF_INIT, new = BUF_INIT;
-
-	if (from)
-		codec_node_print(from, &old);
-	if (to)
-		codec_node_print(to, &new);
-	if (str_eq(buf_text(&old), buf_text(&new)))
-		return;
-	buf_fmt(out, "%s%s: %s -> %s", out->len ? ", " : "", key, old.len ? old.data : "none",
-		new.len ? new.data : "none");
-}
-
-// What is only in the first one was taken away; the others are in the second one.
-static void add_changes(const char *prefix, const struct codec_node *from,
-			const struct codec_node *to, int depth, struct buf *out)
-{
-	for (const struct codec_node *n = codec_child(from); n; n = codec_next(n)) {
-		cleanup_free char *key = base_printf("%s%s", prefix, codec_key(n));
-
-		if (!codec_get(to, codec_key(n)))
-			add_change(key, n, NULL, out);
-	}
-	for (const struct codec_node *n = codec_child(to); n; n = codec_next(n)) {
-		const struct codec_node *was = codec_get(from, codec_key(n));
-		bool deeper = depth > 0 && codec_type(n) == CODEC_OBJECT && was &&
-			      codec_type(was) == CODEC_OBJECT;
-		cleanup_free char *key =
-			base_printf("%s%s%s", prefix, codec_key(n), deeper ? "." : "");
-
-		if (deeper)
-			add_changes(key, was, n, depth - 1, out);
-		else
-			add_change(key, was, n, out);
-	}
-}
-
-void audit_note_changes(const struct address *at, enum audit_action action, const char *before,
-			const char *after)
-{
-	cleanup_tree struct codec_node *from = NULL, *to = NULL;
-	cleanup_buf struct buf text = BUF_INIT;
-	struct err e = { 0 };
-
-	if (codec_tree(before, strlen(before), &from, &e) == 0 &&
-	    codec_tree(after, strlen(after), &to, &e) == 0)
-		add_changes("", from, to, 1, &text);
-	audit_note(at, action, NULL, "%s", e.no ? e.msg : buf_text(&text));
-}
-
-void audit_note_quota(const struct address *at, const struct err *why)
-{
-	if (why->kind == ERR_QUOTA && why->no)
-		audit_note(at, AUDIT_QUOTA_EXCEEDED, NULL, "%s", why->msg);
 }

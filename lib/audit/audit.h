@@ -2,10 +2,13 @@
 // What was done to a tenant: tenants/<t>/audit.log, one JSON object a line, each with the SHA-256
 // of the line before it, so that the file is a chain and a change in its middle shows.
 //
-// Actions are noted after they happened, under the lock of what they changed, through audit_note:
-// the order of the lines is the order of the actions. What changed nothing notes nothing.
-// An entry holds no secret.
+// An action is noted under the lock of what it changes, when all checks have passed and only the
+// deed itself is left: the order of the lines is the order of the actions, and a crash at any
+// moment may leave a line without its deed, never a deed without its line (docs/adr/011). When the
+// deed then fails, a second line says so. What changes nothing notes nothing. An entry holds no
+// secret.
 #pragma once
+#include "audit/actions.h"
 #include "base/name.h"
 #include "json/codec.h"
 
@@ -18,39 +21,10 @@
 #define AUDIT_FILE_MODE	 0600
 #define AUDIT_FIRST_PREV "0000000000000000000000000000000000000000000000000000000000000000"
 
-enum audit_action {
-	AUDIT_TENANT_CREATED,
-	AUDIT_TENANT_UPDATED,
-	AUDIT_TENANT_DESTROYED,
-	AUDIT_POOL_CREATED,
-	AUDIT_POOL_UPDATED,
-	AUDIT_POOL_BUILT,
-	AUDIT_POOL_ROLLED_BACK,
-	AUDIT_POOL_SCALED,
-	AUDIT_POOL_DESTROYED,
-	AUDIT_INSTANCE_CREATED,
-	AUDIT_INSTANCE_STARTED,
-	AUDIT_INSTANCE_STOPPED,
-	AUDIT_INSTANCE_EXITED, // by itself, or killed by somebody else
-	AUDIT_INSTANCE_WARMED,
-	AUDIT_INSTANCE_SLEPT,
-	AUDIT_INSTANCE_WOKEN,
-	AUDIT_INSTANCE_DESTROYED,
-	AUDIT_START_FAILED,
-	AUDIT_QUOTA_EXCEEDED,
-	AUDIT_SECRETS_ROTATED,
-	AUDIT_CONFIG_CHANGED,
-	AUDIT_SNAPSHOT_CREATED,
-	AUDIT_SNAPSHOT_RESTORED,
-	AUDIT_SNAPSHOT_DELETED,
-	AUDIT_NETWORK_REPAIRED,
-	AUDIT_LOG_REPAIRED, // an unfinished line was found and replaced by this entry
-	AUDIT_ACTIONS
-};
-extern const char *const audit_action_names[]; // "TenantCreated", ...
-
 enum audit_why { AUDIT_MANUAL, AUDIT_RECONCILE, AUDIT_POLICY, AUDIT_GUEST };
 extern const char *const audit_why_names[];
+enum audit_outcome { AUDIT_DONE, AUDIT_FAILED };
+extern const char *const audit_outcome_names[];
 
 struct audit_who {
 	char user[65]; // behind sudo; "" (null): the uid has no name
@@ -79,6 +53,7 @@ struct audit_entry {
 	char detail[AUDIT_DETAIL_MAX + 1];
 	struct audit_who who;
 	int why;
+	int outcome; // enum audit_outcome; not there in lines of before it was
 	char request_id[65];
 	char prev[65]; // SHA-256 of the line before, without its newline; zeros in the first one
 };
@@ -87,6 +62,7 @@ extern const struct field audit_entry_fields[];
 struct audit_event {
 	struct address at; // pool and instance may be ""
 	enum audit_action action;
+	enum audit_outcome outcome;
 	const char *detail; // may be NULL; cut at AUDIT_DETAIL_MAX, control bytes replaced
 	const struct audit_context *by; // NULL: this process
 };
@@ -96,8 +72,10 @@ struct audit_event {
 int audit_append(const struct audit_event *event, struct err *e) MUST_CHECK;
 // The same, also telling the entry's number.
 int audit_append_seq(const struct audit_event *event, uint64_t *ret_seq, struct err *e) MUST_CHECK;
-// For an action that has happened: a log that cannot be written is told on stderr, no more. by may
-// be NULL.
+// The same in a tenant's directory that is not in its place yet.
+int audit_append_at(int dir, const struct audit_event *event, struct err *e) MUST_CHECK;
+// For an action that happens whatever becomes of its line: a log that cannot be written is told on
+// stderr, no more. by may be NULL.
 void audit_note(const struct address *at, enum audit_action action, const struct audit_context *by,
 		const char *fmt, ...) PRINTF(4, 5);
 // The same with what differs between two JSON objects as the detail: "key: old -> new".
@@ -105,6 +83,13 @@ void audit_note_changes(const struct address *at, enum audit_action action, cons
 			const char *after);
 // Notes QuotaExceeded when that is what *why is.
 void audit_note_quota(const struct address *at, const struct err *why);
+// Notes that the action failed as *e says, and returns -e->no. What was refused before it began (a
+// wrong word, nothing there, not in that state, a quota, busy) is no failure and notes nothing.
+int audit_note_failed(const struct address *at, enum audit_action action,
+		      const struct audit_context *by, const struct err *e);
+// The same for what had begun, whatever kind of failure it was.
+int audit_note_broken(const struct address *at, enum audit_action action,
+		      const struct audit_context *by, const struct err *e);
 
 // SHA-256 as hex digits.
 void audit_digest(const void *data, size_t len, char out[65]);

@@ -28,7 +28,8 @@ static void number_last(struct audit_trail *t, const char *text, size_t len)
 		    0) {
 			// A number that nobody reached by counting is not counted on from.
 			t->seq = entry.seq + behind < AUDIT_SEQ_MAX ? entry.seq + behind : 0;
-			t->last_action = behind ? -1 : entry.action;
+			if (!behind && entry.outcome == AUDIT_DONE)
+				t->last_action = entry.outcome == AUDIT_DONE ? entry.action : -1;
 			return;
 		}
 		len = (size_t)(line - text);
@@ -119,7 +120,8 @@ static void make_entry(const struct audit_trail *t, const struct audit_event *ev
 				     .seq = t->seq + 1,
 				     .action = (int)event->action,
 				     .who = by->who,
-				     .why = by->why };
+				     .why = by->why,
+				     .outcome = event->outcome };
 	audit_now(out->timestamp);
 	memcpy(out->tenant_id, t->tenant, sizeof(out->tenant_id));
 	memcpy(out->pool_id, event->at.pool, sizeof(out->pool_id));
@@ -162,8 +164,12 @@ static int write_line(struct audit_trail *t, const struct buf *line, size_t over
 	}
 	if (over > line->len && ftruncate(t->fd, t->size + (off_t)line->len) < 0)
 		return err_sys(e, "cut " AUDIT_LOG);
-	if (fault_point("audit-sync") || fdatasync(t->fd) < 0)
-		return err_sys(e, "sync " AUDIT_LOG);
+	if (fault_point("audit-sync") || fdatasync(t->fd) < 0) {
+		(void)err_sys(e, "sync " AUDIT_LOG);
+		if (!over)
+			(void)!ftruncate(t->fd, t->size);
+		return -e->no;
+	}
 	return 0;
 }
 
@@ -184,7 +190,7 @@ static int add(struct audit_trail *t, const struct audit_event *event, size_t ov
 		return -e->no;
 	t->size += (int64_t)line.len;
 	t->seq = entry.seq;
-	t->last_action = entry.action;
+	t->last_action = entry.outcome == AUDIT_DONE ? entry.action : -1;
 	memcpy(t->prev, digest, sizeof(t->prev));
 	return 0;
 }
@@ -230,7 +236,10 @@ int trail_open(struct audit_trail *t, int dir, const char *tenant, struct err *e
 		return err_sys(e, "open " AUDIT_LOG);
 	if (trail_finish_rotation(dir, e) < 0 || open_log(t, e) < 0 || read_tail(t, &torn, e) < 0)
 		return -e->no;
-	return torn.len ? replace_torn(t, &torn, e) : 0;
+	if (torn.len && replace_torn(t, &torn, e) < 0)
+		return -e->no;
+	t->ready = true;
+	return 0;
 }
 
 int trail_add(struct audit_trail *t, const struct audit_event *event, struct err *e)
@@ -243,4 +252,5 @@ void trail_close(struct audit_trail *t)
 	base_closep(&t->fd);
 	base_closep(&t->lock);
 	t->fd = t->lock = -1;
+	t->ready = false;
 }

@@ -14,10 +14,11 @@
 struct audit_trail {
 	int dir, lock; // dir is borrowed
 	int fd;	       // audit.log; -1: there is none
+	bool ready;    // what is there was read, so that it can be added to
 	name_text tenant;
 	int64_t size;	 // of its whole lines
 	uint64_t seq;	 // of the last entry, 0: none yet
-	int last_action; // of it, -1: none, or not known
+	int last_action; // of it; -1: none, not known, or it failed
 	char prev[65];	 // of the last line
 	uint64_t max;	 // TRAIL_MAX
 };

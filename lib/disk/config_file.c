@@ -6,9 +6,8 @@
 #include "audit/audit.h"
 #include "base/fault.h"
 #include "base/fd.h"
-#include "base/log.h"
-#include "base/num.h"
 #include "disk/config.h"
+#include "disk/numbered.h"
 #include "state/rows.h"
 
 #define DIR_NAME "config"
@@ -120,29 +119,6 @@ int config_load(const char *tenant, uint64_t version, struct config_read *ret, s
 	return load(&s, &t, ret->version, &ret->values, ret->changed_at, e);
 }
 
-// Those that are not kept any more, and what a crash left ahead of the record.
-static void prune(const struct store *s, uint64_t version)
-{
-	cleanup_names struct store_names names = STORE_NAMES_NONE;
-	struct err e = { 0 };
-	cleanup_fd int dir = fd_open_dir(s->dir, DIR_NAME, &e);
-
-	if (dir < 0 || store_list(s, DIR_NAME, &names, &e) < 0)
-		return;
-	for (size_t i = 0; i < names.len; i++) {
-		char *name = names.items[i], *dot = strchr(name, '.');
-		char number[24] = "";
-		uint64_t n;
-
-		if (!dot || !str_eq(dot, ".json") ||
-		    base_fmt(number, sizeof(number), "%.*s", (int)(dot - name), name) < 0 ||
-		    num_u64(number, 0, UINT64_MAX, &n, &e) < 0)
-			continue;
-		if ((n > version || n + CONFIG_KEPT <= version) && unlinkat(dir, name, 0) < 0)
-			log_warn(s->name, "remove %s: %s", name, strerror(errno));
-	}
-}
-
 static int save_version(const struct store *s, const struct address *a, struct tenant *t,
 			const struct config *c, time_text at, struct err *e)
 {
@@ -169,10 +145,10 @@ static int save_version(const struct store *s, const struct address *a, struct t
 	t->config_version++;
 	if (fault_point("config-written"))
 		return err_sys(e, "%s: store the version", t->tenant_id);
+	audit_note(a, AUDIT_CONFIG_CHANGED, NULL, "version %" PRIu64, t->config_version);
 	if (tenant_save(s, t, e) < 0)
 		return -e->no;
-	audit_note(a, AUDIT_CONFIG_CHANGED, NULL, "version %" PRIu64, t->config_version);
-	prune(s, t->config_version);
+	numbered_prune(s, DIR_NAME, ".json", t->config_version, CONFIG_KEPT);
 	return 0;
 }
 
@@ -187,30 +163,38 @@ static int check_total(const struct config *c, struct err *e)
 	return 0;
 }
 
-int config_change(const char *tenant, config_fn fn, void *arg, bool dry_run, int wait_ms,
+static int change(const struct address *a, config_fn fn, void *arg, int wait_ms,
 		  struct config_report *ret, struct err *e)
 {
 	cleanup_config struct config c = CONFIG_NONE;
 	cleanup_store struct store s = STORE_NONE;
 	cleanup_buf struct buf values = BUF_INIT;
-	struct address a = { 0 };
 	struct tenant t = { 0 };
-	bool changed = false;
+
+	if (store_lock(&s, STORE_TENANT, a, wait_ms, e) < 0 || tenant_load_from(&s, &t, e) < 0 ||
+	    load(&s, &t, t.config_version, &c, ret->changed_at, e) < 0 ||
+	    fn(arg, &c, &ret->changed, e) < 0 || check_total(&c, e) < 0 ||
+	    (ret->changed && !ret->dry_run &&
+	     save_version(&s, a, &t, &c, ret->changed_at, e) < 0))
+		return err_object(e, "%s", a->tenant);
+	memcpy(ret->tenant_id, a->tenant, sizeof(ret->tenant_id));
+	ret->config_version = t.config_version;
+	config_print(&c, &values);
+	ret->values = buf_steal(&values);
+	return 0;
+}
+
+int config_change(const char *tenant, config_fn fn, void *arg, bool dry_run, int wait_ms,
+		  struct config_report *ret, struct err *e)
+{
+	struct address a = { 0 };
 
 	*ret = (struct config_report){ .schema_version = 1, .dry_run = dry_run };
 	if (name_check(tenant, e) < 0 || COPY(a.tenant, tenant) < 0)
 		return err_wrap(e, "tenant");
-	if (store_lock(&s, STORE_TENANT, &a, wait_ms, e) < 0 || tenant_load_from(&s, &t, e) < 0 ||
-	    load(&s, &t, t.config_version, &c, ret->changed_at, e) < 0 ||
-	    fn(arg, &c, &changed, e) < 0 || check_total(&c, e) < 0 ||
-	    (changed && !dry_run && save_version(&s, &a, &t, &c, ret->changed_at, e) < 0))
-		return err_object(e, "%s", tenant);
-	memcpy(ret->tenant_id, a.tenant, sizeof(ret->tenant_id));
-	ret->config_version = t.config_version;
-	ret->changed = changed;
-	config_print(&c, &values);
-	ret->values = buf_steal(&values);
-	return 0;
+	if (change(&a, fn, arg, wait_ms, ret, e) == 0)
+		return 0;
+	return dry_run ? -e->no : audit_note_failed(&a, AUDIT_CONFIG_CHANGED, NULL, e);
 }
 
 static int add_row(const struct store *s, const struct tenant *t, uint64_t version, struct buf *out,

@@ -5,9 +5,8 @@
 #include "audit/audit.h"
 #include "base/fault.h"
 #include "base/fd.h"
-#include "base/log.h"
-#include "base/num.h"
 #include "disk/image.h"
+#include "disk/numbered.h"
 #include "disk/secrets.h"
 #include "state/node.h"
 #include "state/pool.h"
@@ -167,30 +166,6 @@ static int write_epoch(const struct store *s, const struct tenant *t, const stru
 	return fd_replace_file(dir, name, sealed.data, sealed.len, 0600, e);
 }
 
-// What is not kept any more: older epochs, and those that a crash left ahead of the record. What
-// cannot be removed now is removed by the next change.
-static void prune(const struct store *s, uint64_t epoch)
-{
-	cleanup_names struct store_names names = STORE_NAMES_NONE;
-	struct err e = { 0 };
-	cleanup_fd int dir = fd_open_dir(s->dir, DIR_NAME, &e);
-
-	if (dir < 0 || store_list(s, DIR_NAME, &names, &e) < 0)
-		return;
-	for (size_t i = 0; i < names.len; i++) {
-		char *name = names.items[i], *dot = strchr(name, '.');
-		char number[24] = "";
-		uint64_t n;
-
-		if (!dot || !str_eq(dot, ".sealed") ||
-		    base_fmt(number, sizeof(number), "%.*s", (int)(dot - name), name) < 0 ||
-		    num_u64(number, 0, UINT64_MAX, &n, &e) < 0)
-			continue;
-		if ((n > epoch || n + SECRETS_KEPT < epoch) && unlinkat(dir, name, 0) < 0)
-			log_warn(s->name, "remove %s: %s", name, strerror(errno));
-	}
-}
-
 static int store_set(const struct store *s, const struct address *a, struct tenant *t,
 		     struct seal_key *k, const struct secrets *set, struct err *e)
 {
@@ -199,13 +174,13 @@ static int store_set(const struct store *s, const struct address *a, struct tena
 		return -e->no;
 	if (fault_point("secrets-sealed"))
 		return err_sys(e, "%s: store the epoch", t->tenant_id);
-	if (tenant_save(s, t, e) < 0)
-		return -e->no;
 	audit_note(a, AUDIT_SECRETS_ROTATED, NULL, "epoch %llu, %zu secrets",
 		   (unsigned long long)t->secrets_epoch, set->len);
+	if (tenant_save(s, t, e) < 0)
+		return -e->no;
 	if (fault_point("secrets-saved"))
 		return err_sys(e, "%s: remove former epochs", t->tenant_id);
-	prune(s, t->secrets_epoch);
+	numbered_prune(s, DIR_NAME, ".sealed", t->secrets_epoch, SECRETS_KEPT + 1);
 	return 0;
 }
 
@@ -224,31 +199,40 @@ static int find_key(const struct tenant *t, secrets_fn fn, void *arg, int wait_m
 	return t->secrets_epoch || changed ? seal_key_load(k, changed, wait_ms, e) : 0;
 }
 
-int secrets_change(const char *tenant, secrets_fn fn, void *arg, bool dry_run, int wait_ms,
-		   struct secrets_report *ret, struct err *e)
+static int change(const struct address *a, secrets_fn fn, void *arg, int wait_ms,
+		  struct secrets_report *ret, struct err *e)
 {
 	cleanup_secrets struct secrets set = SECRETS_NONE;
 	cleanup_store struct store s = STORE_NONE;
 	cleanup_key struct seal_key k = { 0 };
 	struct tenant t = { 0 };
-	struct address a;
-	bool changed = false;
 
-	if (find(tenant, &a, e) < 0 || tenant_load(tenant, &t, e) < 0)
+	if (tenant_load(a->tenant, &t, e) < 0)
 		return -e->no;
-	if (!dry_run && find_key(&t, fn, arg, wait_ms, &k, e) < 0)
-		return err_object(e, "%s", tenant);
-	if (store_lock(&s, STORE_TENANT, &a, wait_ms, e) < 0 || tenant_load_from(&s, &t, e) < 0 ||
-	    load(&s, &t, &k, &set, e) < 0 || fn(arg, &set, &changed, e) < 0 ||
-	    (changed && check_pools(tenant, &set, e) < 0) ||
-	    (changed && !dry_run && store_set(&s, &a, &t, &k, &set, e) < 0))
-		return err_object(e, "%s", tenant);
-	*ret = (struct secrets_report){ .schema_version = 1,
-					.secrets_epoch = t.secrets_epoch,
-					.secrets = (uint32_t)set.len,
-					.changed = changed,
-					.dry_run = dry_run };
-	return COPY(ret->tenant_id, tenant);
+	if (!ret->dry_run && find_key(&t, fn, arg, wait_ms, &k, e) < 0)
+		return err_object(e, "%s", a->tenant);
+	if (store_lock(&s, STORE_TENANT, a, wait_ms, e) < 0 || tenant_load_from(&s, &t, e) < 0 ||
+	    load(&s, &t, &k, &set, e) < 0 || fn(arg, &set, &ret->changed, e) < 0 ||
+	    (ret->changed && check_pools(a->tenant, &set, e) < 0) ||
+	    (ret->changed && !ret->dry_run && store_set(&s, a, &t, &k, &set, e) < 0))
+		return err_object(e, "%s", a->tenant);
+	memcpy(ret->tenant_id, a->tenant, sizeof(ret->tenant_id));
+	ret->secrets_epoch = t.secrets_epoch;
+	ret->secrets = (uint32_t)set.len;
+	return 0;
+}
+
+int secrets_change(const char *tenant, secrets_fn fn, void *arg, bool dry_run, int wait_ms,
+		   struct secrets_report *ret, struct err *e)
+{
+	struct address a;
+
+	*ret = (struct secrets_report){ .schema_version = 1, .dry_run = dry_run };
+	if (find(tenant, &a, e) < 0)
+		return -e->no;
+	if (change(&a, fn, arg, wait_ms, ret, e) == 0)
+		return 0;
+	return dry_run ? -e->no : audit_note_failed(&a, AUDIT_SECRETS_ROTATED, NULL, e);
 }
 
 int secrets_list(const char *tenant, struct buf *out, struct err *e)

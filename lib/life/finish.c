@@ -217,11 +217,9 @@ static int record(struct held *h, const struct ending *end, struct err *e)
 	memset(&h->i.vmm_process, 0, sizeof(h->i.vmm_process));
 	h->i.boot_id[0] = '\0';
 	audit_context_of(h->store.dir, h->i.op.id, &by);
-	instance_op_clear(&h->i);
-	if (held_save(h, e) < 0)
-		return -e->no;
 	note(h, end, verb, &by);
-	return 0;
+	instance_op_clear(&h->i);
+	return held_save(h, e);
 }
 
 static int release(const struct address *a, int vmm, struct err *e)

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "life/guest_cli.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include "audit/audit.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/sig.h"
@@ -40,21 +44,80 @@ int guest_cli_reach(const struct address *a, const struct tenant *t, const struc
 	return guest_open(&at, clock_ms() + wait_ms, ret, e);
 }
 
-int guest_cli_open(const char *word, int *vmm, struct guest_conn **ret, struct err *e)
+static int open_agent(const char *word, struct address *a, int *vmm, struct guest_conn **ret,
+		      struct err *e)
 {
-	struct address a;
 	struct instance i = { 0 };
 	struct tenant t = { 0 };
 	address_text name;
 
-	if (instances_resolve(word, &a, e) < 0 || tenant_load(a.tenant, &t, e) < 0 ||
-	    instance_load(&a, &t, &i, e) < 0)
+	if (instances_resolve(word, a, e) < 0 || tenant_load(a->tenant, &t, e) < 0 ||
+	    instance_load(a, &t, &i, e) < 0)
 		return -e->no;
-	if (guest_cli_reach(&a, &t, &i, GUEST_CLI_ASK_MS, vmm, ret, e) == 0)
+	if (guest_cli_reach(a, &t, &i, GUEST_CLI_ASK_MS, vmm, ret, e) == 0)
 		return 0;
-	address_print(&a, name);
+	address_print(a, name);
 	(void)err_object(e, "%s", name);
 	return err_wrap(e, "%s", name);
+}
+
+int guest_cli_open(const char *word, int *vmm, struct guest_conn **ret, struct err *e)
+{
+	struct address a;
+
+	return open_agent(word, &a, vmm, ret, e);
+}
+
+// What guest_cli_enter began, and who writes down that it came to nothing once this process has
+// settled: a child that nobody but this process talks to.
+static struct {
+	struct address a;
+	enum audit_action action;
+	bool begun;
+	int tell;
+	pid_t scribe;
+} deed = { .tell = -1 };
+
+int guest_cli_enter(const char *word, enum audit_action action, const char *detail, int *vmm,
+		    struct guest_conn **ret, struct err *e)
+{
+	if (open_agent(word, &deed.a, vmm, ret, e) < 0)
+		return -e->no;
+	deed.action = action;
+	deed.begun = true;
+	audit_note(&deed.a, action, NULL, "%s", detail);
+	return 0;
+}
+
+// Ends without a word when the other one does. Of the caller's descriptors it keeps standard error.
+static void wait_for_word(int from)
+{
+	struct err why = { 0 };
+	ssize_t n;
+
+	(void)setsid();
+	(void)dup2(from, STDIN_FILENO);
+	(void)syscall(SYS_close_range, 3u, ~0u, 0u);
+	(void)close(STDOUT_FILENO);
+	n = read(STDIN_FILENO, &why, sizeof(why));
+	why.msg[sizeof(why.msg) - 1] = '\0';
+	if (n == sizeof(why))
+		(void)audit_note_broken(&deed.a, deed.action, NULL, &why);
+	_exit(0);
+}
+
+static int start_scribe(struct err *e)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_sys(e, "pipe");
+	deed.scribe = fork();
+	if (deed.scribe == 0)
+		wait_for_word(ends[0]);
+	(void)close(ends[0]);
+	deed.tell = ends[1];
+	return deed.scribe < 0 ? err_sys(e, "fork") : 0;
 }
 
 int guest_cli_settle(struct err *e)
@@ -63,11 +126,34 @@ int guest_cli_settle(struct err *e)
 
 	if (SANDBOX_CHECKED)
 		return 0;
-	if (sandbox_settle(NULL, 0,
-			   "recvfrom recvmsg sendto sendmsg shutdown getsockopt setsockopt ioctl",
+	if ((deed.begun && start_scribe(e) < 0) ||
+	    sandbox_settle(NULL, 0,
+			   "recvfrom recvmsg sendto sendmsg shutdown getsockopt setsockopt ioctl "
+			   "wait4",
 			   rules, e) < 0)
 		return err_wrap(e, "give up rights");
 	return 0;
+}
+
+int guest_cli_note(const char *word, enum audit_action action, const struct err *e)
+{
+	struct err ignored = { 0 };
+	struct address a;
+
+	if (deed.tell >= 0) {
+		if (write(deed.tell, e, sizeof(*e)) == sizeof(*e))
+			(void)waitpid(deed.scribe, NULL, 0);
+	} else if (instances_resolve(word, &a, &ignored) == 0) {
+		(void)audit_note_broken(&a, action, NULL, e);
+	}
+	return -e->no;
+}
+
+int guest_cli_failed(const char *word, enum audit_action action, struct err *e)
+{
+	(void)guest_cli_note(word, action, e);
+	(void)err_object(e, "%s", word);
+	return err_wrap(e, "%s", word);
 }
 
 int guest_cli_status(int wait_status)

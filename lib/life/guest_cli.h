@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The verbs of mvm-guest, as rows for its verb table: one file for each group of them.
 #pragma once
+#include "audit/actions.h"
 #include "base/tool.h"
 #include "guest/host_session.h"
 #include "state/instance.h"
@@ -20,6 +21,13 @@ int guest_worker_of(const char *word);
 // For a verb that from here on does nothing but pass bytes between the guest and open descriptors:
 // the guest's words are read by a process that can open, make and execute nothing.
 int guest_cli_settle(struct err *e) MUST_CHECK;
+// The same to do something in the guest. That goes to the audit log before it begins: whoever can
+// end this process at any moment shall not get past the log by it.
+int guest_cli_enter(const char *word, enum audit_action action, const char *detail, int *vmm,
+		    struct guest_conn **ret, struct err *e) MUST_CHECK;
+// And when it came to nothing: a second entry. Both return -e->no; the latter names the instance.
+int guest_cli_note(const char *word, enum audit_action action, const struct err *e);
+int guest_cli_failed(const char *word, enum audit_action action, struct err *e);
 // A status of waitpid(2) as a shell tells it.
 int guest_cli_status(int wait_status);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // exec and ssh: the table's own exit status until the command has started, the command's from then
 // on.
+#include "audit/audit.h"
 #include "base/clock.h"
 #include "life/guest_cli.h"
 
@@ -121,23 +122,37 @@ static int check_words(struct err *e)
 	return 0;
 }
 
+// For the audit log: neither arguments nor environment, where secrets may be.
+static void describe(const struct guest_exec *x, char out[AUDIT_DETAIL_MAX])
+{
+	bool shell = x->flags & GUEST_EXEC_SHELL;
+
+	base_cut(out, AUDIT_DETAIL_MAX, "%.400s%s%.60s%s%s%s",
+		 shell ? (x->argv.count > 2 ? "a command line" : "a shell")
+		       : guest_words_at(&x->argv, 0),
+		 x->user[0] ? ", user " : "", x->user,
+		 x->flags & GUEST_EXEC_TTY ? ", on a terminal" : "",
+		 arg_session[0] ? ", session " : "", arg_session);
+}
+
 // After the command has started a status is the command's; what fails names the instance.
-static int run(const char *word, const struct guest_exec *x, bool tty, struct err *e)
+static int run(const char *word, const struct guest_exec *x, bool tty, enum audit_action action,
+	       struct err *e)
 {
 	cleanup_fd int vmm = -1;
 	cleanup_guest struct guest_conn *c = NULL;
 	cleanup_client struct guest_client k = GUEST_CLIENT_NONE;
+	char detail[AUDIT_DETAIL_MAX];
 	int status;
 
-	if (guest_cli_open(word, &vmm, &c, e) < 0 ||
-	    guest_client_open(&k, !arg_no_stdin, tty, "none", e) < 0 || guest_cli_settle(e) < 0)
+	describe(x, detail);
+	if (guest_client_open(&k, !arg_no_stdin, tty, "none", e) < 0 ||
+	    guest_cli_enter(word, action, detail, &vmm, &c, e) < 0 || guest_cli_settle(e) < 0)
 		return -e->no;
 	if (arg_timeout_ms)
 		k.io.deadline_ms = clock_ms() + (int64_t)arg_timeout_ms;
-	if (guest_run_seated(c, x, &k.io, &k.seat, &status, e) < 0) {
-		(void)err_object(e, "%s", word);
-		return err_wrap(e, "%s", word);
-	}
+	if (guest_run_seated(c, x, &k.io, &k.seat, &status, e) < 0)
+		return guest_cli_failed(word, action, e);
 	return guest_cli_status(status);
 }
 
@@ -147,18 +162,19 @@ static int run_session(const char *word, struct guest_session_start *s, struct e
 	cleanup_guest struct guest_conn *c = NULL;
 	cleanup_client struct guest_client k = GUEST_CLIENT_NONE;
 	struct guest_parting part = { 0 };
+	char detail[AUDIT_DETAIL_MAX];
 
+	describe(&s->exec, detail);
 	if (COPY(s->name, arg_session) < 0)
 		return err_usage(e, "--session: too long");
 	if (guest_client_open(&k, !arg_no_stdin, arg_tty, arg_keys, e) < 0 ||
-	    guest_cli_open(word, &vmm, &c, e) < 0 || guest_cli_settle(e) < 0)
+	    guest_cli_enter(word, AUDIT_GUEST_EXEC, detail, &vmm, &c, e) < 0 ||
+	    guest_cli_settle(e) < 0)
 		return -e->no;
 	if (arg_timeout_ms)
 		k.io.deadline_ms = clock_ms() + (int64_t)arg_timeout_ms;
-	if (guest_session_begin(c, s, arg_detach, &k.io, &k.seat, &part, e) < 0) {
-		(void)err_object(e, "%s", word);
-		return err_wrap(e, "%s", word);
-	}
+	if (guest_session_begin(c, s, arg_detach, &k.io, &k.seat, &part, e) < 0)
+		return guest_cli_failed(word, AUDIT_GUEST_EXEC, e);
 	return arg_detach ? 0 : guest_client_part(&k, &part, word, s->name);
 }
 
@@ -174,7 +190,7 @@ int guest_exec_run(const struct call *call, struct buf *out, struct err *e)
 			return -e->no;
 	if (arg_session[0])
 		return run_session(call->argv[0], &s, e);
-	return run(call->argv[0], &s.exec, arg_tty, e);
+	return run(call->argv[0], &s.exec, arg_tty, AUDIT_GUEST_EXEC, e);
 }
 
 // The user's shell of the guest stands in for the first word.
@@ -202,5 +218,5 @@ int guest_ssh_run(const struct call *call, struct buf *out, struct err *e)
 	(void)out;
 	if (fill(&x, tty, e) < 0 || fill_shell(call, &x.argv, e) < 0)
 		return -e->no;
-	return run(call->argv[0], &x, tty, e);
+	return run(call->argv[0], &x, tty, AUDIT_GUEST_SHELL, e);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <sys/stat.h>
 
+#include "audit/audit.h"
 #include "base/clock.h"
 #include "life/guest_cli.h"
 #include "life/guest_verbs.h"
@@ -81,6 +82,7 @@ static int copy_in(const char *instance, const char *from, const char *to, struc
 {
 	cleanup_fd int vmm = -1;
 	cleanup_guest struct guest_conn *c = NULL;
+	char detail[AUDIT_DETAIL_MAX];
 	struct stat st;
 
 	copy->want.flags = arg_archive ? GUEST_FILES_ARCHIVE : 0;
@@ -98,9 +100,10 @@ static int copy_in(const char *instance, const char *from, const char *to, struc
 		if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
 			return err_usage(e, "%s: not a file or a directory", from);
 	}
-	if (guest_cli_open(instance, &vmm, &c, e) < 0)
+	base_cut(detail, sizeof(detail), "in to %s", to);
+	if (guest_cli_enter(instance, AUDIT_GUEST_COPIED, detail, &vmm, &c, e) < 0)
 		return -e->no;
-	return guest_copy_in(c, copy, e);
+	return guest_copy_in(c, copy, e) < 0 ? guest_cli_note(instance, AUDIT_GUEST_COPIED, e) : 0;
 }
 
 static int copy_out(const char *instance, const char *from, const char *to, struct guest_copy *copy,
@@ -108,6 +111,7 @@ static int copy_out(const char *instance, const char *from, const char *to, stru
 {
 	cleanup_fd int vmm = -1;
 	cleanup_guest struct guest_conn *c = NULL;
+	char detail[AUDIT_DETAIL_MAX];
 
 	if (fill(copy, from, e) < 0 || files_name(from, copy->want.name, e) < 0)
 		return -e->no;
@@ -120,9 +124,10 @@ static int copy_out(const char *instance, const char *from, const char *to, stru
 		if (files_aim(to, copy->want.name, false, &copy->target, e) < 0)
 			return -e->no;
 	}
-	if (guest_cli_open(instance, &vmm, &c, e) < 0)
+	base_cut(detail, sizeof(detail), "out of %s", from);
+	if (guest_cli_enter(instance, AUDIT_GUEST_COPIED, detail, &vmm, &c, e) < 0)
 		return -e->no;
-	return guest_copy_out(c, copy, e);
+	return guest_copy_out(c, copy, e) < 0 ? guest_cli_note(instance, AUDIT_GUEST_COPIED, e) : 0;
 }
 
 static void copy_clear(struct guest_copy *copy)

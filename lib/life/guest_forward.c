@@ -206,13 +206,17 @@ int guest_port_forward_run(const struct call *call, struct buf *out, struct err 
 {
 	cleanup(server_clear) struct server s = { call->argv[0], .signals = -1, .vmm = -1 };
 	cleanup_guest struct guest_conn *c = NULL;
+	cleanup_buf struct buf ports = BUF_INIT;
 
 	if (call->argc - 1 > FORWARDS)
 		return err_usage(e, "more than %d ports", FORWARDS);
-	for (int i = 1; i < call->argc; i++)
+	for (int i = 1; i < call->argc; i++) {
 		if (parse(call->argv[i], &s.all[s.count++], e) < 0)
 			return -e->no;
-	if (guest_cli_open(s.instance, &s.vmm, &c, e) < 0) // is it there at all
+		buf_fmt(&ports, "%s%s", i > 1 ? ", " : "", call->argv[i]);
+	}
+	if (guest_cli_enter(s.instance, AUDIT_GUEST_FORWARDED, buf_text(&ports), &s.vmm, &c, e) <
+	    0) // is it there at all
 		return -e->no;
 	if (guest_greet(c, e) < 0)
 		return err_wrap(e, "%s", s.instance);
@@ -221,8 +225,10 @@ int guest_port_forward_run(const struct call *call, struct buf *out, struct err 
 	if (s.signals < 0)
 		return -e->no;
 	for (size_t i = 0; i < s.count; i++) {
-		if (listen_on(&s.all[i], e) < 0)
-			return err_wrap(e, "%s", call->argv[i + 1]);
+		if (listen_on(&s.all[i], e) < 0) {
+			(void)err_wrap(e, "%s", call->argv[i + 1]);
+			return guest_cli_note(s.instance, AUDIT_GUEST_FORWARDED, e);
+		}
 		print_forward(&s.all[i], out);
 	}
 	if (fd_write_all(STDOUT_FILENO, out->data, out->len, e) < 0)

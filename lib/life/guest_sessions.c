@@ -50,17 +50,18 @@ int guest_attach_run(const struct call *call, struct buf *out, struct err *e)
 	cleanup_guest struct guest_conn *c = NULL;
 	cleanup_client struct guest_client k = GUEST_CLIENT_NONE;
 	struct guest_parting part = { 0 };
+	char detail[64];
 
 	(void)out;
 	if (!guest_session_name_ok(name))
 		return err_usage(e, "session '%.64s': not [a-z0-9][a-z0-9._-]{0,38}", name);
+	base_cut(detail, sizeof(detail), "session %s", name);
 	if (guest_client_open(&k, !arg_no_stdin, !arg_no_stdin, arg_keys, e) < 0 ||
-	    guest_cli_open(word, &vmm, &c, e) < 0 || guest_cli_settle(e) < 0)
+	    guest_cli_enter(word, AUDIT_GUEST_ATTACHED, detail, &vmm, &c, e) < 0 ||
+	    guest_cli_settle(e) < 0)
 		return -e->no;
-	if (guest_session_attach(c, name, &k.io, &k.seat, &part, e) < 0) {
-		(void)err_object(e, "%s", word);
-		return err_wrap(e, "%s", word);
-	}
+	if (guest_session_attach(c, name, &k.io, &k.seat, &part, e) < 0)
+		return guest_cli_failed(word, AUDIT_GUEST_ATTACHED, e);
 	return guest_client_part(&k, &part, word, name);
 }
 
@@ -176,6 +177,7 @@ int guest_sessions_run(const struct call *call, struct buf *out, struct err *e)
 	cleanup_fd int vmm = -1;
 	cleanup_guest struct guest_conn *c = NULL;
 	uint32_t sig = 0;
+	char detail[96];
 
 	if (arg_kill[0] && arg_forget[0])
 		return err_usage(e, "--kill and --rm exclude each other");
@@ -187,10 +189,12 @@ int guest_sessions_run(const struct call *call, struct buf *out, struct err *e)
 		return err_usage(e, "session '%.64s': not [a-z0-9][a-z0-9._-]{0,38}", name);
 	if (arg_kill[0] && parse_signal(arg_signal, &sig, e) < 0)
 		return -e->no;
-	if (guest_cli_open(word, &vmm, &c, e) < 0)
+	base_cut(detail, sizeof(detail), sig ? "session %s, signal %u" : "session %s forgotten",
+		 name, sig);
+	if (guest_cli_enter(word, AUDIT_GUEST_SIGNALLED, detail, &vmm, &c, e) < 0)
 		return -e->no;
 	if (guest_ask_session_signal(c, name, sig, clock_ms() + GUEST_CLI_ASK_MS, e) < 0)
-		return err_wrap(e, "%s", word);
+		return guest_cli_failed(word, AUDIT_GUEST_SIGNALLED, e);
 	buf_fmt(out, "{\"schema_version\":1,\"name\":\"%s\",", name);
 	if (sig)
 		buf_fmt(out, "\"signal\":%u}", sig);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "life/push.h"
 
+#include <inttypes.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "audit/audit.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -45,6 +47,7 @@ struct one { // a guest
 	bool tell[DRIVES];
 	int64_t deadline;
 	int wait_ms;
+	bool resumed; // its agent answers, whatever the record says
 };
 
 static const enum drive_kind pushed[] = { DRIVE_SECRETS, DRIVE_CONFIG };
@@ -88,6 +91,18 @@ static int rewrite(struct one *o, struct err *e)
 	return tell;
 }
 
+static void note(const struct one *o, enum drive_kind k, const struct err *failed)
+{
+	enum audit_action action = k == DRIVE_SECRETS ? AUDIT_SECRETS_DELIVERED
+						      : AUDIT_CONFIG_DELIVERED;
+
+	if (failed)
+		(void)audit_note_broken(&o->a, action, NULL, failed);
+	else
+		audit_note(&o->a, action, NULL, "%s %" PRIu64,
+			   k == DRIVE_SECRETS ? "epoch" : "version", o->want[k].number);
+}
+
 static int connect_guest(const struct one *o, struct guest_conn **c, struct err *e)
 {
 	cleanup_jail struct jail jail = JAIL_NONE;
@@ -113,7 +128,8 @@ static int ask(const struct one *o, enum drive_kind k, struct err *e)
 			       e);
 }
 
-// What the guest took is written down, unless it is another run by now.
+// What the guest took is written down, unless it is another run by now. It has it already, so that
+// the line comes after its deed.
 static int record(const struct one *o, enum drive_kind k, struct err *e)
 {
 	cleanup_store struct store s = STORE_NONE;
@@ -122,9 +138,11 @@ static int record(const struct one *o, enum drive_kind k, struct err *e)
 	if (store_lock(&s, STORE_INSTANCE, &o->a, o->wait_ms, e) < 0 ||
 	    instance_load_from(&s, &o->a, &o->t, &i, e) < 0)
 		return -e->no;
-	if (i.status != INSTANCE_RUNNING || i.vmm_process.pid != o->i.vmm_process.pid ||
+	if ((i.status != INSTANCE_RUNNING && !o->resumed) ||
+	    i.vmm_process.pid != o->i.vmm_process.pid ||
 	    i.vmm_process.pid_start != o->i.vmm_process.pid_start)
 		return err_kind(e, ERR_STATE, "it ended meanwhile");
+	note(o, k, NULL);
 	if (*slot(&i, k) == o->want[k].number)
 		return 0;
 	*slot(&i, k) = o->want[k].number;
@@ -160,6 +178,21 @@ static int ask_until(const struct one *o, enum drive_kind k, struct err *e)
 	return 0;
 }
 
+static int tell_guest(const struct one *o, enum push_outcome *ret, struct err *e)
+{
+	*ret = PUSH_TAKEN;
+	for (size_t n = 0; n < COUNT(pushed); n++) {
+		enum drive_kind k = pushed[n];
+
+		if (!o->tell[k] || (ask_until(o, k, e) == 0 && record(o, k, e) == 0))
+			continue;
+		(void)err_wrap(e, "tell the guest of its %s", drive_names[k]);
+		note(o, k, e);
+		return -e->no;
+	}
+	return 0;
+}
+
 static int push_one(struct one *o, enum push_outcome *ret, struct err *e)
 {
 	int tell;
@@ -172,14 +205,10 @@ static int push_one(struct one *o, enum push_outcome *ret, struct err *e)
 		return tell;
 	if (fault_point("push-rewritten"))
 		return err_sys(e, "fault");
-	if (await_running(o, e) < 0)
+	if (!o->resumed && await_running(o, e) < 0)
 		return -e->no;
-	*ret = o->i.status == INSTANCE_RUNNING ? PUSH_TAKEN : PUSH_WAITING;
-	for (size_t n = 0; o->i.status == INSTANCE_RUNNING && n < COUNT(pushed); n++)
-		if (o->tell[pushed[n]] &&
-		    (ask_until(o, pushed[n], e) < 0 || record(o, pushed[n], e) < 0))
-			return err_wrap(e, "tell the guest of its %s", drive_names[pushed[n]]);
-	return 0;
+	*ret = PUSH_WAITING;
+	return o->i.status == INSTANCE_RUNNING || o->resumed ? tell_guest(o, ret, e) : 0;
 }
 
 // Until it has come to its end the row says what a killed one would leave.
@@ -289,6 +318,23 @@ static void take_numbers(struct push_row *row)
 	row->config_version = i.config_version;
 }
 
+int push_resumed(const struct address *a, const struct push_call *c, struct push_row *ret,
+		 struct err *e)
+{
+	struct one o = {
+		.a = *a, .deadline = clock_ms() + c->guest_ms, .wait_ms = c->wait_ms, .resumed = true
+	};
+	enum push_outcome outcome;
+
+	*ret = (struct push_row){ .schema_version = 1 };
+	address_print(a, ret->instance_path);
+	if (push_one(&o, &outcome, e) < 0)
+		return err_object(e, "%s", ret->instance_path);
+	ret->outcome = (int)outcome;
+	take_numbers(ret);
+	return 0;
+}
+
 static int print_rows(const struct push_call *c, const struct rows *r, struct buf *out)
 {
 	int failed = 0;
@@ -321,4 +367,17 @@ int push_tenant(const char *tenant, const struct push_call *c, struct buf *out, 
 	    share(&r, &found, e) < 0 || run_all(c, &r, e) < 0)
 		return -e->no;
 	return print_rows(c, &r, out);
+}
+
+int push_report(const char *tenant, const struct push_call *c, struct buf *out, struct err *e)
+{
+	int failed;
+
+	rows_reopen(out);
+	buf_str(out, ",\"guests\":");
+	failed = push_tenant(tenant, c, out, e);
+	buf_char(out, '}');
+	if (failed < 0)
+		return err_wrap(e, "stored, but not given to the guests");
+	return failed ? err_kinds[ERR_STATE].exit : 0;
 }

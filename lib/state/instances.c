@@ -21,6 +21,9 @@ static int make_record(const struct store *pool_store, const struct tenant *t,
 	    store_draft_mkdir(&d, "snapshots", 0700, e) < 0 ||
 	    store_draft_save(&d, INSTANCE_FILE, instance_fields, ret, e) < 0)
 		return -e->no;
+	if (offset) // a template is nobody's instance
+		audit_note(a, AUDIT_INSTANCE_CREATED, NULL, "ip %s, mac %s", ret->net.guest_ip,
+			   ret->net.mac);
 	return store_draft_commit(&d, e);
 }
 
@@ -98,16 +101,14 @@ int instances_create_locked(const struct store *pool_store, const struct tenant 
 		if (make_one(pool_store, t, &at, offset, &i, e) < 0)
 			return -e->no;
 		++*made;
-		audit_note(&at, AUDIT_INSTANCE_CREATED, NULL, "ip %s, mac %s", i.net.guest_ip,
-			   i.net.mac);
 		address_print(&at, text);
 		buf_fmt(created, "%s\n", text);
 	}
 	return 0;
 }
 
-int instances_create(const struct address *a, uint32_t n, bool dry_run, int wait_ms, uint32_t *made,
-		     struct buf *created, struct err *e)
+static int create(const struct address *a, uint32_t n, bool dry_run, int wait_ms, uint32_t *made,
+		  struct buf *created, struct err *e)
 {
 	cleanup_store struct store ts = STORE_NONE, ps = STORE_NONE;
 	cleanup_pool struct pool p = { 0 };
@@ -125,6 +126,14 @@ int instances_create(const struct address *a, uint32_t n, bool dry_run, int wait
 		return check_room(&t, &p, n, e);
 	}
 	return instances_create_locked(&ps, &t, &p, a, n, made, created, e);
+}
+
+int instances_create(const struct address *a, uint32_t n, bool dry_run, int wait_ms, uint32_t *made,
+		     struct buf *created, struct err *e)
+{
+	if (create(a, n, dry_run, wait_ms, made, created, e) == 0)
+		return 0;
+	return dry_run ? -e->no : audit_note_failed(a, AUDIT_INSTANCE_CREATED, NULL, e);
 }
 
 int instances_create_template(struct address *a, int wait_ms, struct instance *ret, struct err *e)
@@ -185,16 +194,10 @@ static int remove_locked(const struct store *pool, const struct address *a, bool
 		return -e->no;
 	if (keep_volumes && keep_volumes_of(pool, &s, a, e) < 0)
 		return -e->no;
+	audit_note(a, AUDIT_INSTANCE_DESTROYED, NULL, "%s", keep_volumes ? "volumes kept" : "");
 	if (store_remove(pool, "instances", a->instance, e) < 0)
 		return err_wrap(e, "%s", s.name);
 	return 0;
-}
-
-// The claim is given back last: until then a removal that died here is done again, with its entry.
-static int removed(const struct address *a, bool kept_volumes, struct err *e)
-{
-	audit_note(a, AUDIT_INSTANCE_DESTROYED, NULL, "%s", kept_volumes ? "volumes kept" : "");
-	return alloc_release(a->instance, e);
 }
 
 // A removal that died after the record went has only the claim to give back.
@@ -207,12 +210,12 @@ static int finish_removal(const struct address *a, struct err *e)
 		return -e->no;
 	if (alloc_find(a->instance, &claimed, NULL, e) == 0 && str_eq(claimed.tenant, a->tenant) &&
 	    str_eq(claimed.pool, a->pool))
-		return removed(a, false, e);
+		return alloc_release(a->instance, e);
 	*e = missing;
 	return -e->no;
 }
 
-int instances_remove(const struct address *a, bool keep_volumes, int wait_ms, struct err *e)
+static int remove_instance(const struct address *a, bool keep_volumes, int wait_ms, struct err *e)
 {
 	cleanup_store struct store ts = STORE_NONE, ps = STORE_NONE;
 
@@ -221,7 +224,14 @@ int instances_remove(const struct address *a, bool keep_volumes, int wait_ms, st
 		return -e->no;
 	if (remove_locked(&ps, a, keep_volumes, wait_ms, e) < 0)
 		return finish_removal(a, e);
-	return removed(a, keep_volumes, e);
+	return alloc_release(a->instance, e);
+}
+
+int instances_remove(const struct address *a, bool keep_volumes, int wait_ms, struct err *e)
+{
+	if (remove_instance(a, keep_volumes, wait_ms, e) == 0)
+		return 0;
+	return audit_note_failed(a, AUDIT_INSTANCE_DESTROYED, NULL, e);
 }
 
 int instances_remove_locked(const struct store *pool, const struct address *a, int wait_ms,
@@ -229,7 +239,7 @@ int instances_remove_locked(const struct store *pool, const struct address *a, i
 {
 	if (remove_locked(pool, a, false, wait_ms, e) < 0)
 		return -e->no;
-	return removed(a, false, e);
+	return alloc_release(a->instance, e);
 }
 
 int instances_resolve(const char *word, struct address *ret, struct err *e)
