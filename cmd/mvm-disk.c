@@ -122,6 +122,18 @@ static int run_push(const struct call *call, struct buf *out, struct err *e)
 	return failed ? err_kinds[ERR_STATE].exit : 0;
 }
 
+static int run_resumed(const struct call *call, struct buf *out, struct err *e)
+{
+	const struct push_call c = { .wait_ms = call->lock_wait_ms, .guest_ms = (int)arg_guest_ms };
+	struct push_row row;
+	struct address a;
+
+	if (parse(call, &a, e) < 0 || push_resumed(&a, &c, &row, e) < 0)
+		return -e->no;
+	codec_print(push_row_fields, &row, out);
+	return 0;
+}
+
 #define OF_INSTANCE "TENANT/POOL/INSTANCE"
 
 static const struct verb verbs[] = {
@@ -137,6 +149,8 @@ static const struct verb verbs[] = {
 	  run_remove, 0 },
 	{ "push", "TENANT", "give its guests the present secrets and configuration", push_opts, 1,
 	  1, run_push, 0 },
+	{ "resumed", OF_INSTANCE, "push to a guest that goes on after a pause, before it is thawed",
+	  push_opts, 1, 1, run_resumed, VERB_HIDDEN },
 };
 
 int main(int argc, char **argv)

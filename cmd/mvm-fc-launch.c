@@ -14,6 +14,7 @@
 #include "sys/sandbox.h"
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -90,6 +91,7 @@ static int filter_around(const struct launch *l, struct err *e)
 
 static int become(const struct launch *l, struct err *e)
 {
+	const struct rlimit none = { 0, 0 };
 	char *const *items = l->argv.items;
 	char **argv = base_alloc(l->argv.len + 1, sizeof(*argv));
 
@@ -97,6 +99,9 @@ static int become(const struct launch *l, struct err *e)
 		argv[i] = items[i];
 	// NOTIFY_SOCKET is the helper's: nothing below the VMM may speak to the manager.
 	(void)unsetenv("NOTIFY_SOCKET");
+	// Whatever backend this is, and whatever VMM: a core file would be the guest's memory.
+	if (setrlimit(RLIMIT_CORE, &none) < 0)
+		return err_sys(e, "forbid core dumps");
 	(void)signal(SIGPIPE, SIG_DFL);
 	if (filter_around(l, e) < 0)
 		return -e->no;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Messages on stderr, one line each, control bytes replaced. Form: text; JSON lines with
 // MVM_LOG=json; with "<N>" priorities when stderr is the journal ($JOURNAL_STREAM fits fd 2).
-// Level from MVM_LOG_LEVEL (error, warn, info, debug; default info). With info or debug each call of a
-// tool ends with a line of its own: what it did, to what, how it ended and how long it took.
+// Level from MVM_LOG_LEVEL (error, warn, info, debug; default info). With info or debug each call
+// of a tool ends with a line of its own: what it did, to what, how it ended and how long it took.
 #pragma once
 #include "base/err.h"
 

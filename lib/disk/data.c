@@ -103,6 +103,50 @@ static int open_seed(const char *seed, uint64_t size, struct err *e)
 	return steal_fd(&fd);
 }
 
+static int copy_by_hand(int from, int to, off_t at, off_t end, struct err *e)
+{
+	cleanup_free char *block = base_alloc(1, MIB);
+
+	while (at < end) {
+		ssize_t n = pread(from, block, (size_t)MIN((off_t)MIB, end - at), at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(e, "read the seed");
+		if (n == 0) // it has become shorter
+			return 0;
+		for (ssize_t done = 0, w; done < n; done += w) {
+			w = pwrite(to, block + done, (size_t)(n - done), at + done);
+			if (w < 0 && errno == EINTR)
+				w = 0;
+			if (w < 0)
+				return err_sys(e, "copy the seed");
+		}
+		at += n;
+	}
+	return 0;
+}
+
+static int copy_extent(int from, int to, off_t at, off_t end, struct err *e)
+{
+	off_t out = at;
+
+	while (at < end) {
+		ssize_t n = copy_file_range(from, &at, to, &out, (size_t)(end - at), 0);
+
+		// The kernel copies within a file system, and not on each of them.
+		if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP ||
+			      errno == ENOSYS))
+			return copy_by_hand(from, to, at, end, e);
+		if (n < 0)
+			return err_sys(e, "copy the seed");
+		if (n == 0) // it has become shorter
+			return 0;
+	}
+	return 0;
+}
+
 // A clone where the file system can; else what is data, and no hole.
 static int copy_seed(int from, int to, struct err *e)
 {
@@ -111,19 +155,12 @@ static int copy_seed(int from, int to, struct err *e)
 	if (ioctl(to, FICLONE, from) == 0)
 		return 0;
 	while ((at = lseek(from, at, SEEK_DATA)) >= 0) {
-		off_t out = at;
-
 		end = lseek(from, at, SEEK_HOLE);
-		while (end >= 0 && at < end) {
-			ssize_t n = copy_file_range(from, &at, to, &out, (size_t)(end - at), 0);
-
-			if (n < 0)
-				return err_sys(e, "copy the seed");
-			if (n == 0) // it has become shorter
-				return 0;
-		}
 		if (end < 0)
 			break;
+		if (copy_extent(from, to, at, end, e) < 0)
+			return -e->no;
+		at = end;
 	}
 	return errno == ENXIO ? 0 : err_sys(e, "copy the seed");
 }

@@ -38,6 +38,9 @@ int agent_awake(const struct agent *a, const struct guest_head *h, struct err *e
 		return 0;
 	if (memchr(fine, h->type, sizeof(fine)))
 		return 0;
+	// What was rotated meanwhile has to be in place before anybody is thawed.
+	if (!a->hook && (h->type == GUEST_SECRETS_CHANGED || h->type == GUEST_CONFIG_CHANGED))
+		return 0;
 	return err_kind(e, ERR_UNAVAILABLE, "the guest is %s",
 			a->asleep ? "asleep" : "going to sleep or waking");
 }

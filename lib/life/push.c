@@ -321,9 +321,10 @@ static void take_numbers(struct push_row *row)
 int push_resumed(const struct address *a, const struct push_call *c, struct push_row *ret,
 		 struct err *e)
 {
-	struct one o = {
-		.a = *a, .deadline = clock_ms() + c->guest_ms, .wait_ms = c->wait_ms, .resumed = true
-	};
+	struct one o = { .a = *a,
+			 .deadline = clock_ms() + c->guest_ms,
+			 .wait_ms = c->wait_ms,
+			 .resumed = true };
 	enum push_outcome outcome;
 
 	*ret = (struct push_row){ .schema_version = 1 };

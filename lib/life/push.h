@@ -32,8 +32,8 @@ int push_tenant(const char *tenant, const struct push_call *c, struct buf *out,
 		struct err *e) MUST_CHECK;
 // For the verb that lets a paused or captured guest go on: after its virtual CPUs run and its agent
 // answers, before its users' processes are thawed. Whatever the record says by then, the guest is
-// asked to take what was changed while it was away; failing is the verb's failure, so that nobody in
-// the guest sees what was rotated out.
+// asked to take what was changed while it was away; failing is the verb's failure, so that nobody
+// in the guest sees what was rotated out.
 int push_resumed(const struct address *a, const struct push_call *c, struct push_row *ret,
 		 struct err *e) MUST_CHECK;
 // Of `set` and the like, after they have stored something: the guests' rows end the report in out.

@@ -126,6 +126,54 @@ number() { # DRIVE: what the drive holds
 	[ -z "$(within find "$volumes" -type f)" ]
 }
 
+# A file system of its own over the place of the data disk, on a loop device.
+other_fs() { # MKFS...: of 160 MiB
+	truncate -s 160M "$BATS_TEST_TMPDIR/other"
+	"$@" "$BATS_TEST_TMPDIR/other" >/dev/null
+	within mkdir -p "$volumes"
+	within mount -o loop "$BATS_TEST_TMPDIR/other" "$volumes"
+}
+
+seed_on() { # DIRECTORY: an ext4 image with a file, made there
+	mkdir -p "$BATS_TEST_TMPDIR/tree"
+	head -c 8000000 /dev/urandom >"$BATS_TEST_TMPDIR/tree/begin"
+	mke2fs -q -t ext4 -d "$BATS_TEST_TMPDIR/tree" "$BATS_TEST_TMPDIR/image" 32M
+	within cp --sparse=always "$BATS_TEST_TMPDIR/image" "$1/seed"
+}
+
+@test "a seed on a file system that can is cloned, not copied; the disk is the disk's own all the same" {
+	# A machine without btrfs's tools has the same on its own file system, which may clone or not.
+	if command -v mkfs.btrfs; then other_fs mkfs.btrfs; else within mkdir -p "$volumes"; fi
+	seed_on "$volumes"
+	run -0 disk data $vm --seed "$volumes/seed"
+	if command -v mkfs.btrfs; then
+		within sync
+		within filefrag -v "$volumes/data.ext4" | grep -q shared
+	fi
+	[ "$(within debugfs -R 'cat begin' "$volumes/data.ext4" 2>/dev/null | cksum)" = "$(cksum <"$BATS_TEST_TMPDIR/tree/begin")" ]
+	within cmp "$volumes/seed" "$BATS_TEST_TMPDIR/image"
+}
+
+@test "a seed on another file system is copied by what is data in it" {
+	other_fs mke2fs -q -t ext4
+	seed_on "$BATS_TEST_TMPDIR"
+	run -0 disk data $vm --seed "$BATS_TEST_TMPDIR/seed"
+	[ "$(within debugfs -R 'cat begin' "$volumes/data.ext4" 2>/dev/null | cksum)" = "$(cksum <"$BATS_TEST_TMPDIR/tree/begin")" ]
+	(($(within stat -c '%b' "$volumes/data.ext4") * 512 < 20000000)) # of 64 MiB
+	within e2fsck -fn "$volumes/data.ext4"
+}
+
+@test "a disk that is full before the seed is copied says so and keeps nothing of it" {
+	within mkdir -p "$volumes"
+	within mount -t tmpfs -o size=4m small "$volumes"
+	seed_on "$BATS_TEST_TMPDIR"
+	refuses 1 disk data $vm --seed "$BATS_TEST_TMPDIR/seed"
+	[[ $stderr == *"No space left"* ]]
+	[ -z "$(within find "$volumes" -type f)" ]
+	within umount "$volumes"
+	run -0 disk data $vm --seed "$BATS_TEST_TMPDIR/seed"
+}
+
 @test "a kept volume survives its instance" {
 	disk data $vm
 	within mvm-instance destroy --yes --keep-volumes $vm

@@ -169,10 +169,60 @@ nowhere() { # TEXT PATH...
 	printf x | mvm-secrets set zeta a=-
 	cp "$dir/secrets/1.sealed" "$MVM_STATE_DIR/tenants/zeta/secrets/1.sealed"
 	refuses_untouched 1 mvm-secrets list zeta
+	[[ $stderr == *"is not what was sealed here"* ]]
 	secret a two
 	cp "$dir/secrets/1.sealed" "$dir/secrets/2.sealed"
 	refuses_untouched 1 mvm-secrets list acme
 	[[ $stderr == *"another epoch"* ]]
+}
+
+@test "a sealed file of another node is refused even with its key" {
+	secret a one
+	cp "$MVM_STATE_DIR/node-id" "$BATS_TEST_TMPDIR/node-id"
+	tr 0-9 1-90 <"$BATS_TEST_TMPDIR/node-id" >"$MVM_STATE_DIR/node-id"
+	refuses_untouched 1 mvm-secrets list acme
+	[[ $stderr == *"is not what was sealed here"* ]]
+	cp "$BATS_TEST_TMPDIR/node-id" "$MVM_STATE_DIR/node-id"
+	run -0 mvm-secrets list acme
+}
+
+@test "each altered part of a sealed file is refused by name" {
+	secret a "$canary"
+	file=$dir/secrets/1.sealed
+	cp "$file" "$BATS_TEST_TMPDIR/good"
+	size=$(stat -c %s "$file")
+	# byte of the file, what is said: magic, key id, epoch, wrap nonce, wrapped key, its tag, nonce, length, text, tag
+	while read -r at says; do
+		cp "$BATS_TEST_TMPDIR/good" "$file"
+		byte=$(od -An -tu1 -j "$at" -N 1 "$file")
+		printf %b "\\x$(printf %02x $((byte ^ 1)))" | dd of="$file" bs=1 seek="$at" conv=notrunc status=none
+		echo "byte $at: $says" >&2
+		refuses_untouched "$([[ $says == *"another key"* ]] && echo 7 || echo 1)" mvm-secrets list acme
+		[[ $stderr == *"1.sealed"*"$says"* && $stderr != *"$canary"* ]]
+	done <<-END
+		0 not a sealed file
+		8 sealed with another key
+		16 of another epoch
+		24 is not what was sealed here
+		36 is not what was sealed here
+		68 is not what was sealed here
+		84 is not what was sealed here
+		96 cut short, or too long
+		100 is not what was sealed here
+		$((size - 1)) is not what was sealed here
+	END
+	for cut in 1 $((size - 60)) $((size - 1)); do
+		cp "$BATS_TEST_TMPDIR/good" "$file"
+		truncate -s "-$cut" "$file"
+		refuses_untouched 1 mvm-secrets list acme
+		[[ $stderr == *"cut short"* || $stderr == *"not the size of a sealed file"* ]]
+	done
+	# nor are old generations taken under a new name, or put back
+	cp "$BATS_TEST_TMPDIR/good" "$file"
+	secret a two
+	cp "$BATS_TEST_TMPDIR/good" "$dir/secrets/2.sealed"
+	refuses_untouched 1 mvm-secrets list acme
+	[[ $stderr == *"of another epoch"* ]]
 }
 
 @test "the key may be a credential of systemd's" {
@@ -352,6 +402,17 @@ nowhere() { # TEXT PATH...
 	run -0 mvm tenant config set acme a=1 --json
 	run -0 mvm tenant config get acme --key a --json
 	[ "$output" = 1 ]
+	refuses_untouched 2 mvm tenant secrets set acme "db=$canary"
+	[[ $stderr != *"$canary"* ]]
+	refuses_untouched 2 mvm tenant secrets set acme
+	refuses_untouched 2 mvm tenant secrets rm acme
+	refuses_untouched 2 mvm tenant secrets rotate
+	refuses_untouched 4 mvm tenant secrets rotate nobody
+	refuses_untouched 2 mvm tenant secrets list ../acme
+	refuses_untouched 2 mvm tenant config set acme a=b
+	refuses_untouched 2 mvm tenant config get acme --version x
+	refuses_untouched 4 mvm tenant config get acme --version 99
+	refuses_untouched 4 mvm tenant config history nobody
 	run -0 mvm help tenant secrets
 	[[ $output == "Usage: mvm-secrets"* ]]
 	run -0 mvm tenant secrets --help

@@ -220,3 +220,26 @@ no_images() {
 	run -0 --separate-stderr secret db "$canary"
 	[[ $(jq -r '.guests | map(.outcome) | join(" ")' <<<"$output") == "taken taken" ]]
 }
+
+@test "a guest that was paused while secrets rotated has the new ones before its processes go on" {
+	secret db one
+	vm=$(new_instance acme/store)
+	up "$vm"
+	guest "$vm" '(while sleep 0.05; do cat /run/secrets/db >>/tmp/seen; echo >>/tmp/seen; done) >/dev/null 2>&1 &'
+	wait_until 10 guest "$vm" 'grep -q one /tmp/seen'
+	mvm-guest hook "$vm" sleep-prep
+	file=$state/tenants/acme/pools/store/instances/${vm##*/}/instance.json
+	jq -c '.status = "warm"' "$file" >"$BATS_TEST_TMPDIR/warm" && cat "$BATS_TEST_TMPDIR/warm" >"$file"
+	run -0 --separate-stderr secret db two
+	[[ $(jq -r '.guests[0].outcome' <<<"$output") == waiting ]]
+	run -0 --separate-stderr mvm-disk resumed "$vm"
+	[[ $(jq -r '.outcome + " " + .instance_path' <<<"$output") == "taken $vm" ]]
+	[[ $(jq .secrets_epoch <<<"$output") == $(mvm-tenant info acme | jq .secrets_epoch) ]]
+	jq -c '.status = "running"' "$file" >"$BATS_TEST_TMPDIR/running" && cat "$BATS_TEST_TMPDIR/running" >"$file"
+	mvm-guest hook "$vm" wake
+	wait_until 10 guest "$vm" 'grep -q two /tmp/seen'
+	# once it had gone on there was nothing of the former ones any more
+	[[ $(guest "$vm" 'uniq /tmp/seen | grep . | uniq' | xargs) == "one two" ]]
+	run -0 --separate-stderr mvm-disk resumed "$vm"
+	[[ $(jq -r .outcome <<<"$output") == current ]]
+}
