@@ -85,21 +85,30 @@ static int env_make(const struct spawn *s, const struct spawn_user *u, struct en
 	return 0;
 }
 
-// Which signals this process ignores: its commands must not. They do not change any more.
-static const sigset_t *ignored_signals(void)
-{
-	static sigset_t set;
-	static bool asked;
-	struct sigaction now;
+#define SIGNALS 64
+struct kernel_action { // by system call: the C library keeps some signals to itself
+	unsigned long handler, flags, restorer;
+	uint64_t mask;
+};
 
-	if (asked)
-		return &set;
-	(void)sigemptyset(&set);
-	for (int i = 1; i < 32; i++)
-		if (sigaction(i, NULL, &now) == 0 && now.sa_handler == SIG_IGN)
-			(void)sigaddset(&set, i);
+static int signal_action(int sig, const struct kernel_action *set, struct kernel_action *get)
+{
+	return (int)syscall(SYS_rt_sigaction, sig, set, get, sizeof(set->mask));
+}
+
+// Which signals this process ignores, a bit for each: its commands must not. They do not change any
+// more.
+static uint64_t ignored_signals(void)
+{
+	static uint64_t set;
+	static bool asked;
+	struct kernel_action now = { 0 };
+
+	for (int i = 1; !asked && i <= SIGNALS; i++)
+		if (signal_action(i, NULL, &now) == 0 && now.handler == (unsigned long)SIG_IGN)
+			set |= 1ULL << (i - 1);
 	asked = true;
-	return &set;
+	return set;
 }
 
 // A child that will exec shares our memory until then, while we stand still: nothing is copied, and
@@ -107,7 +116,7 @@ static const sigset_t *ignored_signals(void)
 struct birth {
 	const struct spawn *s;
 	const struct spawn_user *user;
-	const sigset_t *ignored;
+	uint64_t ignored;
 	char **argv;
 	struct failure failure;
 };
@@ -132,13 +141,14 @@ static int become(const struct spawn_user *u)
 // Descriptors of ours are CLOEXEC and above 2.
 static int settle_in(struct birth *b)
 {
+	const struct kernel_action usual = { .handler = (unsigned long)SIG_DFL };
 	const struct spawn *s = b->s;
 	sigset_t none;
 
 	(void)setsid();
-	for (int i = 1; i < 32; i++)
-		if (sigismember(b->ignored, i))
-			(void)signal(i, SIG_DFL);
+	for (int i = 1; i <= SIGNALS; i++)
+		if (b->ignored & 1ULL << (i - 1))
+			(void)signal_action(i, &usual, NULL);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	for (int i = 0; i < 3; i++)
