@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # How fast files go into a guest and out of it: MIB mebibytes by `mvm-guest cp`, and the same through
 # `mvm-guest exec … cat`, which is the channel without files. Nothing of the guest's is written to:
-# the copy goes into its RAM in pieces of PIECE mebibytes, each compared by its digest.
+# the copy goes into its RAM in pieces of PIECE mebibytes, of which the former one lies there until the
+# next is whole; the last one is compared by its digest.
 #	tests/bench/cp.sh [MIB [PIECE]]
 set -euo pipefail
 mib=${1:-1024} piece=${2:-256}
@@ -25,11 +26,11 @@ mkdir -p "$MVM_STATE_DIR" "$MVM_RUN_DIR"
 ip link set lo up
 mvm-tenant create bench --net-id 7 --subnet 10.240.7.0/24 >/dev/null
 mvm-pool create bench/cp --flake "path:$build/test/image" --profile minimal --cpus 1 \
-	--mem $((piece * 2 + 256)) >/dev/null
+	--mem $((piece * 3 + 256)) >/dev/null
 mvm-pool-build build bench/cp --from "$build/test/image" >/dev/null
 vm=$(mvm-instance create bench/cp -o name)
 mvm-instance start "$vm" >/dev/null
-mvm-guest exec "$vm" -- mount -t tmpfs -o size=$((piece + 64))m none /mnt
+mvm-guest exec "$vm" -- mount -t tmpfs -o size=$((piece * 2 + 64))m none /mnt
 head -c $((piece << 20)) /dev/urandom >"$root/file"
 digest=$(sha256sum <"$root/file")
 
