@@ -4,7 +4,7 @@
 //
 // An action is noted under the lock of what it changes, when all checks have passed and only the
 // deed itself is left: the order of the lines is the order of the actions, and a crash at any
-// moment may leave a line without its deed, never a deed without its line (docs/adr/011). When the
+// moment may leave a line without its deed, never a deed without its line (docs/adr/008). When the
 // deed then fails, a second line says so. What changes nothing notes nothing. An entry holds no
 // secret.
 #pragma once
