@@ -7,7 +7,7 @@ const char *const audit_action_names[] = {
 #define AUDIT_WORD(number, word, ...) word,
 	AUDIT_ACTION_TABLE(AUDIT_WORD)
 #undef AUDIT_WORD
-	NULL
+		NULL
 };
 
 static const struct {

@@ -126,11 +126,9 @@ static bool was_begun(const struct err *e)
 int audit_note_broken(const struct address *at, enum audit_action action,
 		      const struct audit_context *by, const struct err *e)
 {
-	struct audit_event event = { .at = *at,
-				     .action = action,
-				     .outcome = AUDIT_FAILED,
-				     .detail = e->msg,
-				     .by = by };
+	struct audit_event event = {
+		.at = *at, .action = action, .outcome = AUDIT_FAILED, .detail = e->msg, .by = by
+	};
 	struct err why = { 0 };
 
 	if (audit_append(&event, &why) < 0)

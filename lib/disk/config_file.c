@@ -174,8 +174,7 @@ static int change(const struct address *a, config_fn fn, void *arg, int wait_ms,
 	if (store_lock(&s, STORE_TENANT, a, wait_ms, e) < 0 || tenant_load_from(&s, &t, e) < 0 ||
 	    load(&s, &t, t.config_version, &c, ret->changed_at, e) < 0 ||
 	    fn(arg, &c, &ret->changed, e) < 0 || check_total(&c, e) < 0 ||
-	    (ret->changed && !ret->dry_run &&
-	     save_version(&s, a, &t, &c, ret->changed_at, e) < 0))
+	    (ret->changed && !ret->dry_run && save_version(&s, a, &t, &c, ret->changed_at, e) < 0))
 		return err_object(e, "%s", a->tenant);
 	memcpy(ret->tenant_id, a->tenant, sizeof(ret->tenant_id));
 	ret->config_version = t.config_version;

@@ -136,8 +136,8 @@ static int copy_extent(int from, int to, off_t at, off_t end, struct err *e)
 		ssize_t n = copy_file_range(from, &at, to, &out, (size_t)(end - at), 0);
 
 		// The kernel copies within a file system, and not on each of them.
-		if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP ||
-			      errno == ENOSYS))
+		if (n < 0 &&
+		    (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS))
 			return copy_by_hand(from, to, at, end, e);
 		if (n < 0)
 			return err_sys(e, "copy the seed");

@@ -89,10 +89,14 @@ static const struct column net_columns[] = {
 };
 
 static const struct column event_columns[] = {
-	{ "TIME", "timestamp", 0 },  { "ACTION", "action", 0 },
-	{ "OUTCOME", "outcome", 0 }, { "POOL", "pool_id", 0 },
-	{ "INSTANCE", "instance_id", 0 }, { "DETAIL", "detail", 0 },
-	{ "TENANT", "tenant_id", COLUMN_WIDE }, { NULL, NULL, 0 },
+	{ "TIME", "timestamp", 0 },
+	{ "ACTION", "action", 0 },
+	{ "OUTCOME", "outcome", 0 },
+	{ "POOL", "pool_id", 0 },
+	{ "INSTANCE", "instance_id", 0 },
+	{ "DETAIL", "detail", 0 },
+	{ "TENANT", "tenant_id", COLUMN_WIDE },
+	{ NULL, NULL, 0 },
 };
 
 // A kind is told by two keys that all its records have. The first one that fits counts.

@@ -93,8 +93,8 @@ static int rewrite(struct one *o, struct err *e)
 
 static void note(const struct one *o, enum drive_kind k, const struct err *failed)
 {
-	enum audit_action action = k == DRIVE_SECRETS ? AUDIT_SECRETS_DELIVERED
-						      : AUDIT_CONFIG_DELIVERED;
+	enum audit_action action =
+		k == DRIVE_SECRETS ? AUDIT_SECRETS_DELIVERED : AUDIT_CONFIG_DELIVERED;
 
 	if (failed)
 		(void)audit_note_broken(&o->a, action, NULL, failed);

@@ -331,9 +331,8 @@ static int destroy_locked(const struct store *ts, const struct store *ps, const 
 		return err_sys(e, "%s/%s: remove", a->tenant, a->pool);
 	audit_note(a, AUDIT_POOL_DESTROYED, NULL, "with %zu instance%s", names->len,
 		   names->len == 1 ? "" : "s");
-	return store_remove(ts, "pools", a->pool, e) < 0
-		       ? err_wrap(e, "%s/%s", a->tenant, a->pool)
-		       : 0;
+	return store_remove(ts, "pools", a->pool, e) < 0 ? err_wrap(e, "%s/%s", a->tenant, a->pool)
+							 : 0;
 }
 
 int pools_destroy(const char *tenant, const char *id, bool force, bool dry_run, int wait_ms,

@@ -33,7 +33,7 @@ examples() { # MANUAL
 		sed -n '/_calls.*\[\] =/,/;/p' "$top/lib/fc/${pair%:*}.c" "$top/lib/sys/sandbox.c" |
 			grep -oE '"[a-z0-9_ ]+"' | tr -d '"' | tr ' ' '\n' | sed '/^$/d' | sort -u >wanted
 		[ "$(wc -l <wanted)" -gt 60 ]
-		tr -d '\\' <"$top/docs/${pair#*:}.8.scd.in" | tr -s ' ' '\n' | sort -u >told
+		tr -d '\134' <"$top/docs/${pair#*:}.8.scd.in" | tr -s ' ' '\n' | sort -u >told
 		run -0 comm -23 wanted told
 		printf '%s\n' "$output" >&2
 		[ -z "$output" ]
