@@ -3,7 +3,7 @@
 #pragma once
 #include "guest/host.h"
 
-#define HOST_CONN_OUT_MAX (2 * GUEST_WINDOW) // bytes of answers
+#define HOST_CONN_OUT_MAX ((size_t)2 * GUEST_WINDOW) // bytes of answers
 
 struct guest_conn {
 	int fd;	     // non-blocking

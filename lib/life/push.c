@@ -325,7 +325,7 @@ int push_resumed(const struct address *a, const struct push_call *c, struct push
 			 .deadline = clock_ms() + c->guest_ms,
 			 .wait_ms = c->wait_ms,
 			 .resumed = true };
-	enum push_outcome outcome;
+	enum push_outcome outcome = PUSH_FAILED;
 
 	*ret = (struct push_row){ .schema_version = 1 };
 	address_print(a, ret->instance_path);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "life/rates.h"
 
+#include <math.h>
+
 #define UNKNOWN UINT64_MAX
 
 #define FIGURE(member, text)                                                        \
@@ -53,7 +55,7 @@ static void add_rates(struct rate *r, const struct stats *was, const struct stat
 	if (!is->pid || was->pid != is->pid || was->vmm_start != is->vmm_start || us <= 0)
 		return;
 	if (was->cpu_usec != UNKNOWN && is->cpu_usec != UNKNOWN && is->cpu_usec >= was->cpu_usec)
-		r->cpu_pct = (double)((is->cpu_usec - was->cpu_usec) * 10000 / (uint64_t)us) / 100;
+		r->cpu_pct = round((double)(is->cpu_usec - was->cpu_usec) * 1e4 / (double)us) / 100;
 	r->net_rx_bytes_s = a_second(was->net_rx_bytes, is->net_rx_bytes, us);
 	r->net_tx_bytes_s = a_second(was->net_tx_bytes, is->net_tx_bytes, us);
 	r->block_read_bytes_s = a_second(was->block_read_bytes, is->block_read_bytes, us);

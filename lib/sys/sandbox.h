@@ -11,8 +11,8 @@
 enum sandbox_else { SANDBOX_EPERM, SANDBOX_KILL };
 struct sandbox_rule { // call NULL: the last
 	const char *call;
-	unsigned arg;	      // which argument counts,
-	uint64_t mask, value; // and what it has to be: (argument & mask) == value; 0, 0: none does
+	uint64_t mask, value; // what the argument has to be: (it & mask) == value; 0, 0: anything
+	unsigned arg;	      // which argument that is
 	int error;	      // 0: allowed then; else it fails with this errno
 };
 struct sandbox_filter {
