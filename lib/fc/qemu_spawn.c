@@ -19,8 +19,9 @@
 #include "fc/qemu_confine.h"
 #include "fc/qemu_parts.h"
 
-#define JOB_MAX	  65536
-#define SETTLE_MS 5000
+#define JOB_MAX	       65536
+#define STARTER_END_MS 5000
+#define SETTLE_MS      5000
 
 static int pidfd_of(pid_t pid)
 {
@@ -132,12 +133,13 @@ static int shell_status(int status)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-// The signal that ended it, which is left to be waited for.
+// The signal that ended it, which is left to be waited for. It is its namespace's init, whose end
+// comes after QEMU's, and that takes its time to give the guest's memory back.
 static int end_of_starter(const struct qemu_spawn *s)
 {
 	siginfo_t si = { 0 };
 
-	if (readable(s->starter_pidfd, 500) &&
+	if (readable(s->starter_pidfd, STARTER_END_MS) &&
 	    waitid(P_PID, (id_t)s->starter, &si, WEXITED | WNOHANG | WNOWAIT) == 0 &&
 	    si.si_code != CLD_EXITED && si.si_status)
 		return si.si_status;
