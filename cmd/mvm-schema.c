@@ -6,6 +6,8 @@
 #include "life/figures.h"
 #include "life/launch.h"
 #include "life/rates.h"
+#include "life/stats.h"
+#include "snap/manifest.h"
 #include "state/instance.h"
 #include "state/result.h"
 #include "state/transition.h"
@@ -20,6 +22,7 @@ static const struct document {
 	{ "exit", "exit.json", exit_fields },
 	{ "start", "start.json", start_fields },
 	{ "launch", "launch.json", launch_fields },
+	{ "snapshot", "manifest.json of a snapshot", snap_manifest_fields },
 	{ "audit", "a line of audit.log", audit_entry_fields },
 	{ "stats", "mvm instance stats", stats_fields },
 	{ "rate", "a line of mvm instance top", rate_fields },
