@@ -222,6 +222,38 @@ flip() { # FILE AT
 	done
 }
 
+@test "where the disk is really full, compose and pack say so, and all is as it was" {
+	export vm pool instance snapshots
+	export -f pages pages_digest seal manifest gen delta
+	unshare -m bash -euo pipefail -c '
+		full() { # VERB...: refused for want of room, and nothing has changed
+			before=$(find "$snapshots" -type f -exec sha256sum {} + | sort)
+			status=0
+			mvm-snap "$@" 2>"$BATS_TEST_TMPDIR/said" || status=$?
+			cat "$BATS_TEST_TMPDIR/said" >&2
+			[ "$status" = 1 ]
+			grep -q "No space left" "$BATS_TEST_TMPDIR/said"
+			[ "$(find "$snapshots" -type f -exec sha256sum {} + | sort)" = "$before" ]
+		}
+		mount -t tmpfs -o size=1200k none "$snapshots"
+		gen 1 $(seq -f %g=7 0 199)
+		delta 2 gen-1 3=9
+		full compose "$vm"
+		mvm-snap verify "$vm" >/dev/null
+		mount -o remount,size=8m "$snapshots"
+		mvm-snap compose "$vm" >/dev/null
+		mount -o remount,size="$(df --output=used "$snapshots" | tail -1 | xargs)"k "$snapshots" # no block is left
+		full pack "$vm" --compression lz4
+		mount -o remount,size=8m "$snapshots"
+		mvm-snap pack "$vm" --compression lz4 >/dev/null
+		mount -o remount,size=100k "$snapshots"
+		full unpack "$vm"
+		mount -o remount,size=8m "$snapshots"
+		mvm-snap unpack "$vm" >/dev/null
+		mvm-snap verify "$vm" | jq -e "map(.ok) | all"
+	'
+}
+
 @test "5: another memory under the parent's name is not taken for it" {
 	two
 	rm -rf "$snapshots/gen-1"
@@ -378,6 +410,14 @@ flip() { # FILE AT
 	run -0 snap gc acme/web
 	[ "$(out '.[0].why')" = doubt ]
 	refuses_untouched 1 snap gc "$vm"
+}
+
+@test "a full disk behind stdout is an error" {
+	gen 1 1=1
+	to_full() { mvm-snap "$1" "$vm" >/dev/full; }
+	for verb in list info verify gc compose; do
+		run -1 to_full $verb
+	done
 }
 
 @test "8: a locked instance, pool or generation is named with its holder" {

@@ -166,6 +166,11 @@ TEST(what_a_hostile_vmm_left_in_place_of_its_files_is_not_taken)
 		err_clear(&e);
 		CHECK(fstatat(d.draft.dir, SNAP_VMSTATE, &st, AT_SYMLINK_NOFOLLOW) < 0);
 	}
+	(void)setenv("MVM_FAULT", "snap-take:err=EIO", 1);
+	CHECK(snap_draft_take(&d, dir, "other", 4711, SNAP_VMSTATE, &e) == -EIO);
+	CHECK(faccessat(dir, "other", F_OK, 0) == 0);
+	(void)unsetenv("MVM_FAULT");
+	err_clear(&e);
 	must(snap_draft_take(&d, dir, "other", 4711, SNAP_VMSTATE, &e), &e);
 	CHECK(fstatat(d.draft.dir, SNAP_VMSTATE, &st, 0) == 0 && st.st_uid == 0 &&
 	      (st.st_mode & 0777) == 0600);
@@ -318,6 +323,18 @@ static int spend_one(void)
 	return snap_spend(&g, &e);
 }
 
+static int unspend_one(void)
+{
+	cleanup_store struct store s = STORE_NONE;
+	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+	struct err e = { 0 };
+
+	if (store_open(&s, STORE_INSTANCE, &world_at, &e) < 0 ||
+	    snap_gen_open(&s, "gen-1", SNAP_EXCLUSIVE, 0, &g, &e) < 0)
+		return -e.no;
+	return snap_unspend(&g, &e);
+}
+
 TEST(killed_while_it_is_marked_it_is_spent_or_not_and_whole)
 {
 	static const char *const marks[] = { "snap-spend",    "replace-open",	"replace-write",
@@ -336,6 +353,11 @@ TEST(killed_while_it_is_marked_it_is_spent_or_not_and_whole)
 		must(verify("gen-1", true, &read_it, &e), &e);
 	}
 	CHECK(spend_one() < 0); // killed behind the rename it was spent
+	CHECK(WIFSIGNALED(with_fault("snap-unspend:kill", unspend_one)));
+	must(verify("gen-1", true, &read_it, &e), &e);
+	CHECK(spend_one() < 0); // killed before, it still is
+	CHECK(WIFSIGNALED(with_fault("replace-dirsync:kill", unspend_one)));
+	CHECK(spend_one() == 0);
 }
 
 TEST(every_file_that_is_cut_flipped_or_gone_is_refused)

