@@ -6,13 +6,7 @@
 
 #include "base/num.h"
 
-bool net_plan_has_port(const struct net_plan *p, const char *link)
-{
-	for (size_t i = 0; i < p->nft.guest_count; i++)
-		if (str_eq(p->nft.guests[i].port, link))
-			return true;
-	return false;
-}
+#define BYTES_PER_KBIT 125
 
 void net_plan_free(struct net_plan *p)
 {

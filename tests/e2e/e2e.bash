@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 # What the files of tests/e2e share. They run twice: on this machine (ring e2e: direct backend, a
 # state root per file, namespaces made by tests/tap-run) and in the node VM (ring node: systemd and
-# the default places). MVM_RING tells which. A file with a setup, or with more than the tenant acme, says
-# so in functions of its own.
+# the default places). MVM_RING tells which.
 
 bats_require_minimum_version 1.5.0
 load ../bats/helper
@@ -28,14 +27,6 @@ e2e_setup_file() {
 e2e_teardown_file() {
 	mvm tenant destroy acme --force
 	no_strays
-}
-
-setup_file() {
-	e2e_setup_file
-}
-
-teardown_file() {
-	e2e_teardown_file
 }
 
 # Whatever a test did, nothing without an owner may be left; what is left is printed.
