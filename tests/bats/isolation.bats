@@ -66,6 +66,8 @@ policy() { # TENANT/POOL OPTION...
 
 # Runs on, with its output in a file, until the test's end.
 start() { # FILE PID COMMAND...
+	# an earlier one's output would pass for this one's word that it is ready
+	rm -f "$BATS_TEST_TMPDIR/$1"
 	nsenter --target "$2" --net -- "${@:3}" >"$BATS_TEST_TMPDIR/$1" 2>&1 3>&- &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
 	for _ in {1..500}; do
