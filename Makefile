@@ -69,7 +69,7 @@ SCRIPTS	  := $(patsubst sh/%,$(B)/lib/mvm/%,$(filter-out sh/mvm sh/deps sh/demo,
 TESTS	  := $(TEST_SRC:tests/unit/%.c=$(B)/unit/%)
 AIDS	  := $(foreach s,$(AID_SRC),$(B)/test/$(basename $(notdir $(s))))
 MAN	  := $(patsubst docs/%.scd.in,$(B)/man/%,$(wildcard docs/*.scd.in))
-UNITS	  := $(wildcard units/mvm*)
+UNITS	  := $(wildcard units/mvm* units/run-mvm*)
 obj	   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 .PHONY: help all check e2e node test lint san fuzz bench mutants demo install uninstall clean deps \
@@ -145,12 +145,10 @@ check: all $(TESTS) $(AIDS) $(REPLAY) headers $(B)/deps-test.ok
 	$(SUDO) env $(RING) check $(TESTS) tests/fuzz/replay.t $(sort $(wildcard tests/bats/*.bats))
 e2e: all $(AIDS) $(IMAGE) $(B)/deps-test.ok
 	$(SUDO) env $(RING) e2e tests/fc-api/qemu.t $(sort $(wildcard tests/e2e/*.bats))
-# In the node: the tree as installed, beside it the guests' image and the tests. direct.bats asks for a
-# machine without systemd, vmm*.bats for a CPU and no more, network.bats for four guests at once: they
-# have run where there is more time.
+# In the node: the tree as installed, beside it the guests' image and the tests. Of tests/e2e what depends on
+# systemd and the control groups; the rest has run where there is more time (docs/adr/004).
 NODE_TREE  := $(abspath $(B))/node-tree
-NODE_TESTS := $(filter-out tests/e2e/direct.bats tests/e2e/network.bats tests/e2e/vmm%, \
-	$(sort $(wildcard tests/e2e/*.bats tests/node/*.bats)))
+NODE_TESTS := tests/e2e/faults.bats tests/e2e/lifecycle.bats $(sort $(wildcard tests/node/*.bats))
 node: all $(AIDS) $(IMAGE) $(B)/deps-test.ok
 	$(Q)rm -rf $(NODE_TREE)
 	$(Q)$(MAKE) --no-print-directory install DESTDIR=$(NODE_TREE) PREFIX=/usr >/dev/null
@@ -158,6 +156,7 @@ node: all $(AIDS) $(IMAGE) $(B)/deps-test.ok
 	$(Q)cp -r $(dir $(IMAGE)) $(NODE_TREE)/usr/share/mvm/image
 	$(Q)cp -r tests/bats tests/e2e tests/node $(NODE_TREE)/usr/share/mvm/tests
 	$(Q)install -D $(B)/test/frame $(NODE_TREE)/usr/share/mvm/tests/aid/frame
+	$(Q)install -D $(B)/test/inject $(NODE_TREE)/usr/share/mvm/tests/aid/inject
 	$(SUDO) env $(RING) node $(NODE_TESTS)
 test:
 	$(MAKE) --no-print-directory check
@@ -217,14 +216,14 @@ install: all
 	install -m 755 $(TOOLS) $(DESTDIR)$(BINDIR)
 	install -m 755 $(GUEST) $(SCRIPTS) $(DESTDIR)$(LIBDIR)
 	install -m 644 $(MAN) $(DESTDIR)$(MANDIR)/man8
-	install -m 644 $(filter %.service %.slice %.target %.timer %.socket,$(UNITS)) $(DESTDIR)$(UNITDIR)
+	install -m 644 $(filter %.service %.slice %.target %.timer %.socket %.mount,$(UNITS)) $(DESTDIR)$(UNITDIR)
 	install -m 644 units/mvm.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/mvm.conf
 	install -m 644 units/mvm.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/mvm.conf
 	install -m 644 units/mvm.modules $(DESTDIR)$(PREFIX)/lib/modules-load.d/mvm.conf
 uninstall:
 	rm -f $(patsubst cmd/%.c,$(DESTDIR)$(BINDIR)/%,$(CMD_SRC)) $(DESTDIR)$(BINDIR)/mvm
 	rm -f $(patsubst docs/%.scd.in,$(DESTDIR)$(MANDIR)/man8/%,$(wildcard docs/*.scd.in))
-	rm -f $(patsubst units/%,$(DESTDIR)$(UNITDIR)/%,$(filter %.service %.slice %.target %.timer %.socket,$(UNITS)))
+	rm -f $(patsubst units/%,$(DESTDIR)$(UNITDIR)/%,$(filter %.service %.slice %.target %.timer %.socket %.mount,$(UNITS)))
 	rm -f $(DESTDIR)$(PREFIX)/lib/sysusers.d/mvm.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/mvm.conf \
 		$(DESTDIR)$(PREFIX)/lib/modules-load.d/mvm.conf
 	rm -rf $(DESTDIR)$(LIBDIR)

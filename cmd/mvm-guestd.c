@@ -2,7 +2,9 @@
 // The guest's agent: process 1 of our images, an ordinary service elsewhere. In an initramfs made
 // by guest-image it is the init that finds the root drive first. It takes no option, so it does
 // without tool_main, which is for people.
+#include <sched.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -12,8 +14,10 @@
 #include "base/sig.h"
 #include "guest/agent.h"
 #include "guest/channel.h"
+#include "guest/drive.h"
 #include "guest/machine.h"
 #include "guest/stage1.h"
+#include "guest/worker.h"
 
 #define GRACE_MS      5000 // when nobody says otherwise
 #define GRACE_MAX_MS  600000
@@ -111,8 +115,10 @@ static int on_welcome(void *arg, const struct guest_welcome *w, struct guest_inf
 
 	machine_clock(w->time_us);
 	machine_seed(w->seed);
-	if (machine_network(&w->net, e) < 0 || machine_drives(w->user, &ret->drives, e) < 0)
+	if (machine_network(&w->net, e) < 0 || machine_drives(w->user, &ret->drives, e) < 0 ||
+	    machine_boot_id(e) < 0)
 		return -e->no;
+	machine_worker(w->user);
 	agent_say(g->agent, "set up as %s", w->net.hostname[0] ? w->net.hostname : "a guest");
 	return 0;
 }
@@ -135,9 +141,36 @@ static void on_dial_ended(void *arg, bool taken)
 	channel_dial_ended(g->channel, taken);
 }
 
+static int on_around(void *arg, uint8_t type, const struct guest_hook *h, struct guest_steps *steps,
+		     struct err *e)
+{
+	(void)arg;
+	return machine_around(type, h, steps, e);
+}
+
+static int on_changed(void *arg, enum guest_drive which, const char *user,
+		      const uint8_t digest[GUEST_DIGEST], struct err *e)
+{
+	(void)arg;
+	return machine_drive_changed(which, user, digest, e);
+}
+
+// What a command does in its last moments (its streams close one by one, then it is gone) wakes us
+// each time, and would each time be interrupted by us. A batch process waits for its turn: on one
+// CPU a short command runs from its start to its end, and all of that is seen at once. By system
+// call, since musl's own refuses; commands are ordinary processes.
+static void be_patient(void)
+{
+	const struct sched_param none = { 0 };
+
+	if (syscall(SYS_sched_setscheduler, 0, SCHED_BATCH | SCHED_RESET_ON_FORK, &none) < 0)
+		log_debug("", "batch: %s", strerror(errno));
+}
+
 static int run(struct guestd *g, struct err *e)
 {
-	static const struct agent_hooks hooks = { on_welcome, on_down, on_dial_ended };
+	static const struct agent_hooks hooks = { on_welcome, on_down,	   on_dial_ended,
+						  on_around,  WORKER_FILE, on_changed };
 
 	g->signals = sig_open(e, SIGCHLD, SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGPWR, 0);
 	if (g->signals < 0)
@@ -149,13 +182,24 @@ static int run(struct guestd *g, struct err *e)
 	    channel_new(g->loop, g->agent, &g->channel, e) < 0)
 		return -e->no;
 	reap(g); // children of the initramfs, if any
+	be_patient();
 	return loop_run(g->loop, e);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct guestd g = { .signals = -1 };
 	struct err e = { 0 };
+
+	// What a program in the guest says of itself; process 1 is called with the kernel's words.
+	if (getpid() != 1 && argc > 1) {
+		if (argc == 3 && str_eq(argv[1], "status") &&
+		    worker_say(WORKER_FILE, argv[2], &e) == 0)
+			return 0;
+		(void)fprintf(stderr, "mvm-guestd: %s\n",
+			      e.no ? e.msg : "usage: mvm-guestd [status ready|idle|busy]");
+		return e.no ? err_exit(&e) : 2;
+	}
 
 	if (stage1_wanted()) {
 		stage1_run();

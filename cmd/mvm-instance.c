@@ -27,23 +27,26 @@ static const struct opt create_opts[] = { { .letter = 'n',
 					    .given = &given_count },
 					  DRY_RUN_OPT,
 					  OPT_END };
+#define TENANT_OPT                                                   \
+	{                                                            \
+		.kind = OPT_TEXT, .name = "tenant", .arg = "TENANT", \
+		.help = "only of this tenant", .slot = &arg_tenant   \
+	}
+#define POOL_OPT                                                             \
+	{                                                                    \
+		.kind = OPT_TEXT, .name = "pool", .arg = "POOL",             \
+		.help = "only of this pool of the tenant", .slot = &arg_pool \
+	}
 static const struct opt list_opts[] = {
-	{ .kind = OPT_TEXT,
-	  .name = "tenant",
-	  .arg = "TENANT",
-	  .help = "only of this tenant",
-	  .slot = &arg_tenant },
-	{ .kind = OPT_TEXT,
-	  .name = "pool",
-	  .arg = "POOL",
-	  .help = "only of this pool of the tenant",
-	  .slot = &arg_pool },
+	TENANT_OPT,
+	POOL_OPT,
 	{ .kind = OPT_FLAG,
 	  .name = "templates",
 	  .help = "those that base snapshots are taken from as well",
 	  .slot = &arg_templates },
 	OPT_END
 };
+static const struct opt stats_opts[] = { TENANT_OPT, POOL_OPT, OPT_END };
 static const struct opt remove_opts[] = { { .kind = OPT_FLAG,
 					    .name = "keep-volumes",
 					    .help = "keep its /data in the pool's volumes-kept/",
@@ -133,6 +136,17 @@ static int run_list(const struct call *call, struct buf *out, struct err *e)
 	return damaged ? 1 : 0;
 }
 
+static int run_stats(const struct call *call, struct buf *out, struct err *e)
+{
+	struct address a = { 0 };
+
+	if (call->argc && (arg_tenant || arg_pool))
+		return err_usage(e, "give operands or --tenant and --pool, not both");
+	if (!call->argc && which(call, &a, e) < 0)
+		return -e->no;
+	return cli_stats(call, &a, out, e);
+}
+
 static int run_info(const struct call *call, struct buf *out, struct err *e)
 {
 	struct address a;
@@ -181,8 +195,10 @@ static const struct verb verbs[] = {
 	  cli_start, VERB_DAEMON },
 	{ "stop", "INSTANCE...", "ask the guests to shut down, then end them", cli_stop_opts, 1,
 	  256, cli_stop, VERB_DAEMON },
-	{ "stats", "INSTANCE", "show what an instance uses now and how it last ended", NULL, 1, 1,
-	  cli_stats, 0 },
+	{ "stats", "[INSTANCE...|TENANT[/POOL]]",
+	  "show what instances use now and how they last ended", stats_opts, 0, 256, run_stats, 0 },
+	{ "top", "[TENANT[/POOL]]", "show what instances do, round after round", cli_top_opts, 0, 1,
+	  cli_top, VERB_RAW },
 	{ "destroy", "INSTANCE...|TENANT[/POOL]", "stop instances and remove them",
 	  cli_destroy_opts, 1, 256, cli_destroy, VERB_DAEMON },
 	CLI_STEP("prepare", "make what a VMM needs before it is started", cli_prepare),

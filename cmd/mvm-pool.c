@@ -5,7 +5,11 @@
 #include "state/rows.h"
 
 static const char *arg_flake, *arg_profile;
-static struct strlist arg_allow;
+static struct strlist arg_allow, arg_probe_exec;
+static const char *arg_probe_http;
+static uint64_t arg_interval_ms, arg_probe_ms, arg_failures;
+static int arg_probe_none;
+static bool given_http, given_exec, given_none;
 static uint64_t arg_cpus, arg_mem, arg_disk, arg_secrets, arg_start_ms, arg_drain_ms, arg_running,
 	arg_warm, arg_sleeping, arg_ingress, arg_egress_kbit;
 static bool given_cpus, given_mem, given_disk, given_secrets;
@@ -25,11 +29,18 @@ static struct pools_change change; // of it, create needs to know what was given
 	{ 0, OPT_ENUM, "egress", "HOW", "ways out of the guests: open, allow or none", &arg_egress, 0, 0, pool_egress_names, GIVEN(egress) }, \
 	{ 0, OPT_LIST, "allow", "CIDR[:PORT[/PROTO]]", "one way out (implies --egress allow)", &arg_allow, 0, 0, NULL, GIVEN(egress_allow) }, \
 	{ 0, OPT_U64, "ingress-kbit", "N", "limit towards each guest in kbit/s, 64 or more, 0 for none", &arg_ingress, 0, POOL_KBIT_MAX, NULL, GIVEN(ingress_kbit) }, \
-	{ 0, OPT_U64, "egress-kbit", "N", "limit from each guest in kbit/s, 64 or more, 0 for none", &arg_egress_kbit, 0, POOL_KBIT_MAX, NULL, GIVEN(egress_kbit) }
+	{ 0, OPT_U64, "egress-kbit", "N", "limit from each guest in kbit/s, 64 or more, 0 for none", &arg_egress_kbit, 0, POOL_KBIT_MAX, NULL, GIVEN(egress_kbit) }, \
+	{ 0, OPT_LIST, "probe-exec", "WORD", "this command in the guest tells whether it is well; once for each word", &arg_probe_exec, 0, 0, NULL, &given_exec }, \
+	{ 0, OPT_TEXT, "probe-http", "PORT[/PATH]", "an answer of 200 to 399 of its web server tells it", &arg_probe_http, 0, 0, NULL, &given_http }, \
+	{ 0, OPT_ENUM, "probe", "none", "nothing tells it", &arg_probe_none, 0, 0, probe_none, &given_none }, \
+	{ 0, OPT_MS, "probe-interval", "TIME", "between two probes (10s in a new pool)", &arg_interval_ms, 1000, 86400000, NULL, GIVEN(probe_interval) }, \
+	{ 0, OPT_MS, "probe-timeout", "TIME", "one that takes longer has failed (5s in a new pool)", &arg_probe_ms, 1000, 3600000, NULL, GIVEN(probe_timeout) }, \
+	{ 0, OPT_U64, "probe-failures", "N", "so many one after the other make a guest unhealthy (3 in a new pool)", &arg_failures, 1, 1000, NULL, GIVEN(probe_failures) }
 #define SWITCH_OPT(name, text, slot, given) \
 	{ 0, OPT_ENUM, name, "off|on", text, slot, 0, 0, off_on, GIVEN(given) }
 // clang-format on
 
+static const char *const probe_none[] = { "none", NULL };
 static const char *const off_on[] = { "off", "on", NULL };
 
 static const struct opt create_opts[] = {
@@ -102,6 +113,32 @@ static int read_allow(struct codec_list *to, struct err *e)
 	return 0;
 }
 
+static int read_probe(struct pool_probe *p, struct err *e)
+{
+	struct pool_probe http;
+
+	if (given_http + given_exec + given_none > 1)
+		return err_usage(e,
+				 "--probe-exec, --probe-http and --probe none exclude each other");
+	change.given.probe = given_http || given_exec || given_none;
+	if (given_http) {
+		if (pool_probe_parse_http(arg_probe_http, &http, e) < 0)
+			return err_wrap(e, "--probe-http");
+		p->port = http.port;
+		memcpy(p->path, http.path, sizeof(p->path));
+	}
+	for (size_t i = 0; i < arg_probe_exec.len; i++)
+		codec_texts_add(&p->command, arg_probe_exec.items[i]);
+	p->kind = given_http ? POOL_PROBE_HTTP : given_exec ? POOL_PROBE_EXEC : POOL_PROBE_NONE;
+	if (change.given.probe_interval)
+		p->interval_s = (uint32_t)(arg_interval_ms / 1000);
+	if (change.given.probe_timeout)
+		p->timeout_s = (uint32_t)(arg_probe_ms / 1000);
+	if (change.given.probe_failures)
+		p->failures = (uint32_t)arg_failures;
+	return 0;
+}
+
 // What may change while guests run.
 static int read_live(struct pool *p, struct err *e)
 {
@@ -112,7 +149,7 @@ static int read_live(struct pool *p, struct err *e)
 	p->egress = arg_allow.len && !change.given.egress ? POOL_EGRESS_ALLOW : arg_egress;
 	p->bandwidth.ingress_kbit = (uint32_t)arg_ingress;
 	p->bandwidth.egress_kbit = (uint32_t)arg_egress_kbit;
-	return read_allow(&p->egress_allow, e);
+	return read_probe(&p->probe, e) < 0 ? -e->no : read_allow(&p->egress_allow, e);
 }
 
 static int read_limits(struct pool *p, struct err *e)

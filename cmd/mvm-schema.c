@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 // Prints what the documents of mvm look like, from the very tables that decode and encode them.
+#include "audit/audit.h"
 #include "base/tool.h"
 #include "life/doctor.h"
+#include "life/figures.h"
 #include "life/launch.h"
+#include "life/rates.h"
 #include "life/stats.h"
+#include "snap/manifest.h"
 #include "state/instance.h"
 #include "state/result.h"
 #include "state/transition.h"
@@ -18,7 +22,11 @@ static const struct document {
 	{ "exit", "exit.json", exit_fields },
 	{ "start", "start.json", start_fields },
 	{ "launch", "launch.json", launch_fields },
+	{ "snapshot", "manifest.json of a snapshot", snap_manifest_fields },
+	{ "audit", "a line of audit.log", audit_entry_fields },
 	{ "stats", "mvm instance stats", stats_fields },
+	{ "rate", "a line of mvm instance top", rate_fields },
+	{ "figures", "figures.json", figures_fields },
 	{ "doctor", "a row of mvm doctor", doctor_fields },
 };
 

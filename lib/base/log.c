@@ -13,7 +13,7 @@
 
 static const char *log_tool = "mvm";
 static enum log_level log_max = LOG_LEVEL_INFO;
-static bool log_json, log_journal;
+static bool log_json, log_journal, log_spans;
 
 static const struct {
 	enum log_level level;
@@ -54,9 +54,12 @@ void log_default(enum log_level level)
 	const char *asked = getenv("MVM_LOG_LEVEL");
 
 	log_max = level;
+	log_spans = false;
 	for (size_t i = 0; asked && i < COUNT(levels); i++)
-		if (str_eq(asked, levels[i].name))
+		if (str_eq(asked, levels[i].name)) {
 			log_max = levels[i].level;
+			log_spans = log_max >= LOG_LEVEL_INFO;
+		}
 }
 
 void log_clean(char *s)
@@ -76,7 +79,8 @@ void log_clean(char *s)
 	}
 }
 
-static void json_line(struct buf *out, const char *level, const char *object, const char *text)
+static void json_line(struct buf *out, const char *level, const char *object,
+		      const struct log_span *span, const char *text)
 {
 	const char *request = getenv("MVM_REQUEST_ID");
 	time_text now;
@@ -92,24 +96,26 @@ static void json_line(struct buf *out, const char *level, const char *object, co
 		buf_str(out, ",\"request_id\":");
 		buf_json(out, request);
 	}
+	if (span) {
+		buf_str(out, ",\"action\":");
+		buf_json(out, span->action);
+		buf_fmt(out, ",\"outcome\":\"%s\",\"status\":%d,\"elapsed_ms\":%lld", span->outcome,
+			span->status, (long long)span->elapsed_ms);
+	}
 	buf_str(out, ",\"msg\":");
 	buf_json(out, text);
 	buf_str(out, "}\n");
 }
 
-void log_line(enum log_level level, const char *object, const char *fmt, ...)
+// text is cleaned in place.
+static void write_line(enum log_level level, const char *object, const struct log_span *span,
+		       char *text)
 {
 	cleanup_buf struct buf out = BUF_INIT;
 	struct err ignored = { 0 };
 	const char *prefix = "", *name = "info";
-	char text[1024], about[160];
-	va_list ap;
+	char about[160];
 
-	if (level > log_max)
-		return;
-	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
 	log_clean(text);
 	base_cut(about, sizeof(about), "%s", object ? object : "");
 	log_clean(about);
@@ -121,13 +127,37 @@ void log_line(enum log_level level, const char *object, const char *fmt, ...)
 	if (log_journal)
 		buf_fmt(&out, "<%d>", (int)level);
 	if (log_json)
-		json_line(&out, name, about, text);
+		json_line(&out, name, about, span, text);
 	else
 		buf_fmt(&out, "%s: %s%s%s%s\n", log_tool, prefix, about, about[0] ? ": " : "",
 			text);
 	// One write, so that the lines of several processes do not mix.
 	if (fd_write_all(STDERR_FILENO, out.data, out.len, &ignored) < 0)
 		return; // nobody is left to be told
+}
+
+void log_line(enum log_level level, const char *object, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	if (level > log_max)
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	write_line(level, object, NULL, text);
+}
+
+void log_span(const struct log_span *s)
+{
+	char text[256];
+
+	if (!log_spans)
+		return;
+	base_cut(text, sizeof(text), "%s: %s, status %d, %lld ms", s->action, s->outcome, s->status,
+		 (long long)s->elapsed_ms);
+	write_line(LOG_LEVEL_INFO, s->object, s, text);
 }
 
 // A datagram socket connected to $NOTIFY_SOCKET; -1 with e->no 0 when there is none.

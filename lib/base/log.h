@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Messages on stderr, one line each, control bytes replaced. Form: text; JSON lines with
 // MVM_LOG=json; with "<N>" priorities when stderr is the journal ($JOURNAL_STREAM fits fd 2).
-// Level from MVM_LOG_LEVEL (error, warn, info, debug; default info).
+// Level from MVM_LOG_LEVEL (error, warn, info, debug; default info). With info or debug each call
+// of a tool ends with a line of its own: what it did, to what, how it ended and how long it took.
 #pragma once
 #include "base/err.h"
 
@@ -14,6 +15,15 @@ void log_line(enum log_level level, const char *object, const char *fmt, ...) PR
 #define log_warn(object, ...)  log_line(LOG_LEVEL_WARN, object, __VA_ARGS__)
 #define log_info(object, ...)  log_line(LOG_LEVEL_INFO, object, __VA_ARGS__)
 #define log_debug(object, ...) log_line(LOG_LEVEL_DEBUG, object, __VA_ARGS__)
+struct log_span {
+	const char *action;  // the verb
+	const char *object;  // what it was about, may be NULL
+	const char *outcome; // "done", or the code word of the error
+	int status;	     // exit status
+	int64_t elapsed_ms;
+};
+// Only where MVM_LOG_LEVEL asks for it: stderr is for the one error line otherwise.
+void log_span(const struct log_span *s);
 // Replaces control bytes and broken UTF-8 by '?', in place.
 void log_clean(char *s);
 // sd_notify(3)'s protocol to $NOTIFY_SOCKET: no socket is fine and does nothing.

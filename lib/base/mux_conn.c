@@ -188,6 +188,7 @@ void mux_conn_arm(struct mux_conn *c)
 static int take_open(struct mux *m, const struct mux_frame *f)
 {
 	uint32_t ours = m->role == MUX_HOST ? 0 : 1;
+	struct mux_conn *c;
 	int fd = -ENOSPC;
 
 	if (f->len != 4 || f->conn % 2 == ours || mux_conn_find(m, f->conn))
@@ -199,8 +200,11 @@ static int take_open(struct mux *m, const struct mux_frame *f)
 		return 0;
 	}
 	mux_queue(m, fd >= 0 ? MUX_OPEN_OK : MUX_RESET, f->conn, NULL, 0);
-	if (fd >= 0)
-		mux_conn_arm(mux_conn_new(m, f->conn, fd));
+	if (fd < 0)
+		return 0;
+	c = mux_conn_new(m, f->conn, fd);
+	if (conn_pull(c)) // who speaks first has its words in the same write
+		mux_conn_arm(c);
 	return 0;
 }
 

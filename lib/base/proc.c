@@ -234,3 +234,22 @@ void proc_free(struct proc *p)
 	base_closep(&p->err);
 	*p = (struct proc)PROC_NONE;
 }
+
+void proc_leave(int keep)
+{
+	int null;
+
+	(void)setsid();
+	if (keep < 0) {
+		(void)syscall(SYS_close_range, 0u, ~0u, 0u);
+	} else {
+		if (keep)
+			(void)syscall(SYS_close_range, 0u, (unsigned)keep - 1, 0u);
+		(void)syscall(SYS_close_range, (unsigned)keep + 1, ~0u, 0u);
+	}
+	null = open("/dev/null", O_RDWR); // NOLINT(android-cloexec-open): 0, 1 and 2 are for all
+	if (null == 0) {
+		(void)dup2(0, 1);
+		(void)dup2(0, 2);
+	}
+}

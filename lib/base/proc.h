@@ -73,6 +73,10 @@ int proc_kill(int pidfd, int sig, struct err *e) MUST_CHECK; // gone already is 
 // Waits until the process of the pidfd has ended (it need not be our child).
 int proc_wait_gone(int pidfd, int timeout_ms, struct err *e) MUST_CHECK;
 
+// In a forked child that goes on behind the caller's back: a session of its own, and no descriptor
+// of the caller's but `keep` (-1: none), for somebody may wait for the end of a pipe or for a lock.
+void proc_leave(int keep);
+
 // Forks a process that is root and init (pid 1) of a new PID namespace and dies with the caller:
 // PDEATHSIG, and a check through the inherited socket that the caller still lives. What it forks
 // dies with it by the kernel's rule for a namespace's init. Needs CAP_SYS_ADMIN.

@@ -242,6 +242,20 @@ static int run_verb(const struct tool_line *line, struct err *e)
 	return status;
 }
 
+static void tell_end(const struct tool_line *line, int status, int64_t elapsed_ms,
+		     const struct err *e)
+{
+	const struct log_span span = {
+		.action = line->verb->name ? line->verb->name : line->tool->name,
+		.object = line->operand_count ? line->operands[0] : NULL,
+		.outcome = status < 0 ? err_kinds[e->kind].code : "done",
+		.status = status < 0 ? err_exit(e) : status,
+		.elapsed_ms = elapsed_ms,
+	};
+
+	log_span(&span);
+}
+
 static int tool_run(struct tool_line *line, int argc, char **argv, struct err *e)
 {
 	if (argc < 1)
@@ -257,7 +271,10 @@ static int tool_run(struct tool_line *line, int argc, char **argv, struct err *e
 	}
 	if (settle(e) < 0)
 		return -e->no;
-	return run_verb(line, e);
+	int64_t begun = clock_ms();
+	int status = run_verb(line, e);
+	tell_end(line, status, clock_ms() - begun, e);
+	return status;
 }
 
 int tool_main(const struct tool *tool, int argc, char **argv)

@@ -48,6 +48,10 @@ static const struct row {
 	[CMD_ROOT] = { "root", "DIR", NULL,
 		       "Take every path as one below DIR, as if it were the root directory",
 		       false },
+	[CMD_SECCOMP] = { "seccomp", "baseline|strict", "baseline",
+			  "With --uid: strict lets QEMU make only the system calls of a list, and "
+			  "one that is on no list ends the guest",
+			  false },
 	[CMD_SECCOMP_FILTER] = { "seccomp-filter", "FILE", NULL,
 				 "Refused: Firecracker's filters do not fit QEMU", true },
 	[CMD_SHOW_LEVEL] = { "show-level", NULL, NULL, "Log lines tell their level", false },
@@ -92,6 +96,8 @@ static int check_together(const struct cmdline *c, struct err *e)
 				    "\"seccomp-filter\"))");
 	if (!c->word[CMD_UID] != !c->word[CMD_GID])
 		return bad(e, "MissingArgument", c->word[CMD_UID] ? "gid" : "uid");
+	if (c->word[CMD_SECCOMP] && str_eq(c->word[CMD_SECCOMP], "strict") && !c->word[CMD_UID])
+		return bad(e, "MissingArgument", "uid");
 	for (int i = 0; i < CMD_FLAGS; i++)
 		if (rows[i].refused && c->word[i])
 			return bad(e, "NotSupported", rows[i].name);

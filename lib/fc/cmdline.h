@@ -8,6 +8,7 @@
 
 #define FC_VERSION	   "1.15.1" // whose API this is
 #define FC_EXIT_FAILED	   1
+#define FC_EXIT_BAD_CALL   148
 #define FC_EXIT_BAD_CONFIG 152
 #define FC_EXIT_BAD_ARGS   153
 
@@ -31,6 +32,7 @@ enum cmdline_flag {
 	CMD_NO_SECCOMP,
 	CMD_PARENT_CPU_TIME_US,
 	CMD_ROOT,
+	CMD_SECCOMP,
 	CMD_SECCOMP_FILTER,
 	CMD_SHOW_LEVEL,
 	CMD_SHOW_LOG_ORIGIN,

@@ -2,6 +2,7 @@
 #include "fc/qemu.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -12,8 +13,9 @@
 #include "fc/kvm.h"
 #include "fc/qemu_parts.h"
 
-#define START_MS 30000 // a busy host; QEMU itself takes 50
-#define CALL_MS	 10000
+#define START_MS  30000 // a busy host; QEMU itself takes 50
+#define CALL_MS	  10000
+#define FORBIDDEN "killed: a forbidden system call"
 
 enum qemu_accel qemu_accel_usable(void)
 {
@@ -52,6 +54,8 @@ static void tell_end(struct qemu *q, int status)
 		base_cut(why, sizeof(why), "%s", q->reason);
 	else if (status > 0 && status <= 128)
 		base_cut(why, sizeof(why), "%s", qemu_pipe_last(q->messages));
+	else if (status == 128 + SIGSYS)
+		base_cut(why, sizeof(why), FORBIDDEN);
 	else // by a signal, also by one that it obeyed
 		base_cut(why, sizeof(why), "killed");
 	qemu_stop(q);
@@ -99,9 +103,9 @@ static int prepare(struct qemu *q, const struct qemu_config *c, struct qemu_plan
 	p->config = c;
 	p->program = q->program;
 	p->kvm = q->kvm;
-	p->chroot_dir = q->spawn.confined ? q->chroot_dir : NULL;
-	p->uid = q->env.uid;
-	p->gid = q->env.gid;
+	p->chroot_dir = q->spawn.confined.on ? q->chroot_dir : NULL;
+	p->uid = q->env.confined.uid;
+	p->gid = q->env.confined.gid;
 	if (qemu_open_all(p, q->env.root_fd, q->tun, e) < 0 ||
 	    qemu_ram_new(&q->ram, c->machine.mem_size_mib * MIB, e) < 0 ||
 	    qemu_doc_from_config(&q->doc, c, e) < 0)
@@ -147,6 +151,8 @@ static int explain(struct qemu *q, struct err *e)
 	int status;
 
 	if (e->no == EPIPE && qemu_spawn_ended(&q->spawn, 2000, &status) && q->messages) {
+		if (status == 128 + SIGSYS)
+			return err_set(e, EIO, "QEMU: " FORBIDDEN);
 		qemu_pipe_drain(q->messages);
 		if (*qemu_pipe_last(q->messages))
 			return err_set(e, EIO, "%s", qemu_pipe_last(q->messages));

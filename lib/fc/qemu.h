@@ -16,16 +16,20 @@
 
 enum qemu_accel { QEMU_ACCEL_AUTO, QEMU_ACCEL_KVM, QEMU_ACCEL_TCG };
 
+struct qemu_confined {
+	bool on, strict; // strict: a system call that is not on the lists ends the guest
+	uint32_t uid, gid;
+};
 struct qemu_env {
 	struct loop *loop;
-	int root_fd;   // directory all API paths are resolved in
-	bool confined; // uid and gid are set
-	uint32_t uid, gid;
+	int root_fd; // directory all API paths are resolved in
+	struct qemu_confined confined;
 	enum qemu_accel accel;
 	int console_fd; // the guest's serial output goes here (drained always); input from none
 	// QEMU has ended: status 0 = the guest reset, powered off or was told to quit; else it
 	// crashed (128 + signal, or its exit status). why: "guest-reset", "guest-shutdown",
-	// "killed", or QEMU's last line. Called once, from the loop.
+	// "killed", "killed: a forbidden system call", or QEMU's last line. Called once, from the
+	// loop.
 	void (*ended)(void *arg, int status, const char *why);
 	void *arg;
 };
@@ -64,10 +68,18 @@ int qemu_load(struct qemu *q, const struct fc_snapshot_load *l, struct qemu_conf
 bool qemu_is_running(const struct qemu *q); // started (or loaded) and not ended
 bool qemu_is_paused(const struct qemu *q);
 // Figures for the metrics line: per device counters from QMP (query-blockstats) and ours.
+#define QEMU_DRIVES 20
+struct qemu_block {
+	uint64_t read_bytes, write_bytes, read_ops, write_ops, flush_ops;
+};
 struct qemu_stats {
-	uint64_t block_read_bytes, block_write_bytes, block_read_ops, block_write_ops,
-		block_flush_ops;
-	uint64_t vsock_conns, vsock_rx_bytes, vsock_tx_bytes;
+	struct qemu_block block; // all drives
+	struct {
+		const char *id; // the guest's, as long as it runs
+		struct qemu_block block;
+	} drives[QEMU_DRIVES];
+	size_t drive_count;
+	uint64_t vsock_conns, vsock_rx_bytes, vsock_tx_bytes; // rx: what the guest received
 };
 int qemu_stats(struct qemu *q, struct qemu_stats *ret, struct err *e) MUST_CHECK;
 void qemu_free(struct qemu *q); // ends QEMU and waits for it

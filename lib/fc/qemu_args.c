@@ -109,8 +109,9 @@ static void add_machine(const struct qemu_plan *p, struct qemu_args *a)
 	arg(a, p->program);
 	argf(a, "-M", "microvm,memory-backend=m0,dump-guest-core=off");
 	// Code is written through one mapping and run through another, so that a unit may forbid
-	// memory that is both.
-	argf(a, "-accel", "%s", p->kvm ? "kvm" : "tcg,thread=multi,split-wx=on");
+	// memory that is both. QEMU would keep up to a GiB of it, as much as the guest gives it to
+	// translate, and the VMM's own memory is limited; a boot fills a third of this.
+	argf(a, "-accel", "%s", p->kvm ? "kvm" : "tcg,thread=multi,split-wx=on,tb-size=128");
 	argf(a, "-cpu", "%s", qemu_cpu_model(p->kvm));
 	argf(a, "-m", "%lluM", (unsigned long long)m->mem_size_mib);
 	argf(a, "-smp", "cpus=%u,sockets=1,threads=%u", m->vcpu_count,

@@ -2,7 +2,6 @@
 #include "fc/qemu_confine.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
@@ -36,8 +35,9 @@ static void reset_signals(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-_Noreturn void qemu_exec(char *const *argv, const int *fds, size_t n)
+_Noreturn void qemu_exec(char *const *argv, const int *fds, size_t n, void *filter)
 {
+	struct err e = { 0 };
 	const struct rlimit none = { 0, 0 };
 	int high[FDS_MAX], null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int top = QEMU_FD_BASE + (int)n;
@@ -60,6 +60,8 @@ _Noreturn void qemu_exec(char *const *argv, const int *fds, size_t n)
 	(void)setrlimit(RLIMIT_CORE, &none); // the guest's memory, its secrets included
 	(void)umask(077);
 	reset_signals();
+	if (filter && sandbox_filter_load(filter, &e) < 0)
+		give_up("the filter of system calls");
 	(void)execv(argv[0], argv);
 	give_up(argv[0]);
 }
@@ -88,8 +90,10 @@ bool qemu_shed_rights(bool keep_for_qemu)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
 }
 
-static void run_job(char *text, size_t len, const int *fds, size_t n)
+static void run_job(char *text, size_t len, const int *fds, size_t n, bool strict)
 {
+	struct err e = { 0 };
+	void *filter = NULL;
 	char *argv[512];
 	size_t count = 0;
 
@@ -100,15 +104,19 @@ static void run_job(char *text, size_t len, const int *fds, size_t n)
 		_exit(127);
 	if (!qemu_shed_rights(true))
 		give_up("capabilities");
-	qemu_exec(argv, fds, n);
+	if (qemu_filter_make(QEMU_PROCESS_QEMU, strict, &filter, &e) < 0)
+		give_up("the filter of system calls");
+	qemu_exec(argv, fds, n, filter);
 }
 
-static void drop_root(int sock, uint32_t uid, uint32_t gid)
+static void drop_root(int sock, const struct qemu_confined *c, const char *empty)
 {
 	struct err e = { 0 };
+	void *filter;
 
-	if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 ||
-	    setresuid(uid, uid, uid) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+	if (qemu_filter_make(QEMU_PROCESS_STARTER, c->strict, &filter, &e) < 0 ||
+	    chdir(empty) < 0 || chroot(".") < 0 || sandbox_become(c->uid, c->gid, &e) < 0 ||
+	    sandbox_no_new_privs(&e) < 0 || sandbox_filter_load(filter, &e) < 0)
 		_exit(1);
 	// The change of user has cleared the signal that ties our life to the parent's.
 	if (proc_die_with_parent(sock, &e) < 0 || fd_send(sock, NULL, 0, "s", 1, &e) < 0)
@@ -117,7 +125,7 @@ static void drop_root(int sock, uint32_t uid, uint32_t gid)
 
 // One QEMU, from its job to its end; its wait status. The parent's end is ours, and, as this is the
 // init of its namespace, QEMU's.
-static int tend(int sock, pid_t child, uint32_t uid, uint32_t gid)
+static int tend(int sock, pid_t child, const struct qemu_confined *who, const char *empty)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, child, 0), status = 0;
 
@@ -140,7 +148,7 @@ static int tend(int sock, pid_t child, uint32_t uid, uint32_t gid)
 		if (read(sock, &c, 1) != 1)
 			_exit(0);
 		if (c == 's')
-			drop_root(sock, uid, gid);
+			drop_root(sock, who, empty);
 		else if (c == 'k')
 			(void)kill(child, SIGKILL);
 	}
@@ -156,7 +164,7 @@ static void report(int sock, int status)
 		_exit(1);
 }
 
-_Noreturn void qemu_starter_main(int sock, uint32_t uid, uint32_t gid)
+_Noreturn void qemu_starter_main(int sock, const struct qemu_confined *c, const char *empty)
 {
 	static char text[JOB_MAX + 1];
 	int fds[FDS_MAX];
@@ -180,10 +188,10 @@ _Noreturn void qemu_starter_main(int sock, uint32_t uid, uint32_t gid)
 		if (child < 0)
 			_exit(1);
 		if (child == 0)
-			run_job(text + 1, len - 1, fds, n);
+			run_job(text + 1, len - 1, fds, n, c->strict);
 		for (size_t i = 0; i < n; i++)
 			(void)close(fds[i]);
-		report(3, tend(3, child, uid, gid));
+		report(3, tend(3, child, c, empty));
 		if (getuid() != 0)
 			_exit(0);
 	}

@@ -49,7 +49,7 @@ static void open_tun(struct qemu *q)
 {
 	struct stat st;
 
-	if (!q->env.confined || stat("/dev/net/tun", &st) < 0 || (st.st_mode & 06) == 06)
+	if (!q->env.confined.on || stat("/dev/net/tun", &st) < 0 || (st.st_mode & 06) == 06)
 		return;
 	for (size_t i = 0; i < QEMU_NETS; i++)
 		q->tun[i] = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -78,12 +78,12 @@ static int set_up(struct qemu *q, struct err *e)
 	q->program = find_program("qemu-system-x86_64");
 	if (!q->program)
 		return err_kind(e, ERR_UNAVAILABLE, "qemu-system-x86_64 is not on PATH");
-	if (q->env.confined && make_empty(q, e) < 0)
+	if (q->env.confined.on && make_empty(q, e) < 0)
 		return -e->no;
 	raise_limit();
 	open_tun(q);
 	// The starter last: it has no use for what was opened here, and closes its copies.
-	return qemu_spawn_init(&q->spawn, q->env.confined, q->env.uid, q->env.gid, e);
+	return qemu_spawn_init(&q->spawn, &q->env.confined, q->chroot_dir, e);
 }
 
 int qemu_new(const struct qemu_env *env, struct qemu **ret, struct err *e)
@@ -127,10 +127,35 @@ static uint64_t figure(const struct codec_node *stats, const char *key)
 	return v > 0 && v < 9e18 ? (uint64_t)v : 0;
 }
 
+static void add_block(struct qemu_block *to, const struct codec_node *stats)
+{
+	to->read_bytes += figure(stats, "rd_bytes");
+	to->write_bytes += figure(stats, "wr_bytes");
+	to->read_ops += figure(stats, "rd_operations");
+	to->write_ops += figure(stats, "wr_operations");
+	to->flush_ops += figure(stats, "flush_operations");
+}
+
+// The row of a drive's device; other rows are of the files below.
+static void take_row(struct qemu_stats *s, const struct codec_node *row)
+{
+	const struct codec_node *stats = codec_get(row, "stats"),
+				*name = codec_get(row, "node-name");
+	char node[16];
+
+	if (!stats)
+		return;
+	add_block(&s->block, stats);
+	for (size_t i = 0; name && codec_type(name) == CODEC_TEXT && i < s->drive_count; i++)
+		if (str_eq(codec_text(name), qemu_drive_node(i, 'd', node)))
+			add_block(&s->drives[i].block, stats);
+}
+
 int qemu_stats(struct qemu *q, struct qemu_stats *ret, struct err *e)
 {
 	struct codec_node *doc = NULL;
 	struct qemu_stats s = { 0 };
+	const struct fc_drive *order[QEMU_DRIVES];
 	const struct codec_node *list;
 
 	if (!q->running) {
@@ -140,17 +165,11 @@ int qemu_stats(struct qemu *q, struct qemu_stats *ret, struct err *e)
 	if (qmp_call(q->qmp, "query-blockstats", NULL, -1, CALL_MS, &doc, e) < 0)
 		return -e->no;
 	list = codec_get(doc, "return");
-	for (const struct codec_node *n = list ? codec_child(list) : NULL; n; n = codec_next(n)) {
-		const struct codec_node *stats = codec_get(n, "stats");
-
-		if (!stats)
-			continue;
-		s.block_read_bytes += figure(stats, "rd_bytes");
-		s.block_write_bytes += figure(stats, "wr_bytes");
-		s.block_read_ops += figure(stats, "rd_operations");
-		s.block_write_ops += figure(stats, "wr_operations");
-		s.block_flush_ops += figure(stats, "flush_operations");
-	}
+	s.drive_count = qemu_drive_order(&q->doc.drives, order);
+	for (size_t i = 0; i < s.drive_count; i++)
+		s.drives[i].id = order[i]->drive_id;
+	for (const struct codec_node *n = list ? codec_child(list) : NULL; n; n = codec_next(n))
+		take_row(&s, n);
 	codec_tree_free(doc);
 	if (q->vsock)
 		qemu_vsock_counts(q->vsock, &s);

@@ -5,6 +5,7 @@
 //	qemu_args.c	QEMU's command line from a plan
 //	qemu_open.c	what the configuration names becomes descriptors of a plan
 //	qemu_spawn.c	QEMU as our child, or as the child of the starter (qemu_confine.c)
+//	qemu_filter.c	the system calls of each process
 //	qemu_qmp.c	the monitor's protocol
 //	qemu_pipe.c	console and messages
 //	qemu_ram.c	the guest's memory, and what of it goes into a snapshot
@@ -19,7 +20,6 @@
 
 #define QEMU_FD_BASE  10 // descriptors of QEMU start here, without a gap
 #define QEMU_MUX_PORT "mvm.0"
-#define QEMU_DRIVES   20
 #define QEMU_NETS     8
 #define QEMU_SLOTS    22 // virtio-mmio transports of the machine, less the low ones
 
@@ -87,15 +87,15 @@ const char *qmp_version(const struct qmp *m); // "7.2.22 (package)"
 // --- the process
 
 struct qemu_spawn {
-	bool confined, running;
-	uint32_t uid, gid;
+	struct qemu_confined confined;
+	bool running;
 	pid_t starter;
 	int starter_pidfd, starter_sock;
 	pid_t pid; // our own child
 	int pidfd;
 };
 // Confined: makes the starter. To be called while the caller is root and has no threads.
-int qemu_spawn_init(struct qemu_spawn *s, bool confined, uint32_t uid, uint32_t gid,
+int qemu_spawn_init(struct qemu_spawn *s, const struct qemu_confined *c, const char *empty,
 		    struct err *e) MUST_CHECK;
 // Runs QEMU with err_fd as its stdout and stderr.
 int qemu_spawn_run(struct qemu_spawn *s, const struct qemu_args *a, int err_fd,

@@ -19,8 +19,9 @@
 #include "fc/qemu_confine.h"
 #include "fc/qemu_parts.h"
 
-#define JOB_MAX	  65536
-#define SETTLE_MS 5000
+#define JOB_MAX	       65536
+#define STARTER_END_MS 5000
+#define SETTLE_MS      5000
 
 static int pidfd_of(pid_t pid)
 {
@@ -39,19 +40,17 @@ static bool readable(int fd, int timeout_ms)
 	return n > 0;
 }
 
-int qemu_spawn_init(struct qemu_spawn *s, bool confined, uint32_t uid, uint32_t gid, struct err *e)
+int qemu_spawn_init(struct qemu_spawn *s, const struct qemu_confined *c, const char *empty,
+		    struct err *e)
 {
-	*s = (struct qemu_spawn){ .confined = confined,
-				  .uid = uid,
-				  .gid = gid,
-				  .starter_pidfd = -1,
-				  .starter_sock = -1,
-				  .pidfd = -1 };
-	if (!confined)
+	*s = (struct qemu_spawn){
+		.confined = *c, .starter_pidfd = -1, .starter_sock = -1, .pidfd = -1
+	};
+	if (!c->on)
 		return 0;
 	s->starter = proc_fork_init(&s->starter_pidfd, &s->starter_sock, e);
 	if (s->starter == 0)
-		qemu_starter_main(s->starter_sock, uid, gid);
+		qemu_starter_main(s->starter_sock, c, empty);
 	return s->starter < 0 ? err_wrap(e, "starter") : 0;
 }
 
@@ -64,7 +63,7 @@ static void run_direct(const struct qemu_args *a, int err_fd, pid_t parent)
 		_exit(127);
 	fds[0] = err_fd;
 	memcpy(fds + 1, a->fds, a->fd_count * sizeof(fds[0]));
-	qemu_exec(a->argv.items, fds, a->fd_count + 1);
+	qemu_exec(a->argv.items, fds, a->fd_count + 1, NULL);
 }
 
 static int send_job(struct qemu_spawn *s, const struct qemu_args *a, int err_fd, struct err *e)
@@ -87,7 +86,7 @@ int qemu_spawn_run(struct qemu_spawn *s, const struct qemu_args *a, int err_fd, 
 {
 	pid_t parent = getpid();
 
-	if (s->confined) {
+	if (s->confined.on) {
 		if (send_job(s, a, err_fd, e) < 0)
 			return err_wrap(e, "starter");
 		s->running = true;
@@ -111,7 +110,7 @@ int qemu_spawn_settle(struct qemu_spawn *s, struct err *e)
 {
 	char c = 0;
 
-	if (!s->confined)
+	if (!s->confined.on)
 		return 0;
 	if (fd_send(s->starter_sock, NULL, 0, "s", 1, e) < 0)
 		return err_wrap(e, "starter");
@@ -126,12 +125,25 @@ int qemu_spawn_settle(struct qemu_spawn *s, struct err *e)
 
 int qemu_spawn_watch(const struct qemu_spawn *s)
 {
-	return s->confined ? s->starter_sock : s->pidfd;
+	return s->confined.on ? s->starter_sock : s->pidfd;
 }
 
 static int shell_status(int status)
 {
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+// The signal that ended it, which is left to be waited for. It is its namespace's init, whose end
+// comes after QEMU's, and that takes its time to give the guest's memory back.
+static int end_of_starter(const struct qemu_spawn *s)
+{
+	siginfo_t si = { 0 };
+
+	if (readable(s->starter_pidfd, STARTER_END_MS) &&
+	    waitid(P_PID, (id_t)s->starter, &si, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	    si.si_code != CLD_EXITED && si.si_status)
+		return si.si_status;
+	return SIGKILL;
 }
 
 static bool starter_says(struct qemu_spawn *s, int *ret_status)
@@ -142,7 +154,7 @@ static bool starter_says(struct qemu_spawn *s, int *ret_status)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	s->running = false;
-	*ret_status = 128 + SIGKILL; // of the starter, and QEMU with it
+	*ret_status = 128 + end_of_starter(s); // and QEMU with it
 	if (n == (ssize_t)sizeof(message) && message[0] == 'e') {
 		int status;
 
@@ -156,7 +168,7 @@ bool qemu_spawn_ended(struct qemu_spawn *s, int timeout_ms, int *ret_status)
 {
 	int status;
 
-	if (s->confined)
+	if (s->confined.on)
 		return !s->running ||
 		       (readable(s->starter_sock, timeout_ms) && starter_says(s, ret_status));
 	if (s->pid <= 0)
@@ -192,7 +204,7 @@ void qemu_spawn_kill(struct qemu_spawn *s)
 {
 	int status;
 
-	if (s->confined) {
+	if (s->confined.on) {
 		end_starter(s);
 	} else if (s->pid > 0) {
 		(void)kill(s->pid, SIGKILL);
@@ -210,7 +222,7 @@ void qemu_spawn_abort(struct qemu_spawn *s)
 	struct err e = { 0 };
 	int status;
 
-	if (!s->confined)
+	if (!s->confined.on)
 		qemu_spawn_kill(s);
 	else if (s->running && (fd_send(s->starter_sock, NULL, 0, "k", 1, &e) < 0 ||
 				!qemu_spawn_ended(s, SETTLE_MS, &status)))

@@ -224,7 +224,7 @@ int qemu_vsock_new(struct loop *l, int root_fd, const char *uds_path, int port_f
 void qemu_vsock_counts(const struct qemu_vsock *v, struct qemu_stats *out)
 {
 	out->vsock_conns = v->taken;
-	mux_bytes(v->mux, &out->vsock_rx_bytes, &out->vsock_tx_bytes);
+	mux_bytes(v->mux, &out->vsock_tx_bytes, &out->vsock_rx_bytes);
 }
 
 void qemu_vsock_unbind(struct qemu_vsock *v)

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -95,18 +96,22 @@ static int set_accel(const struct cmdline *c, enum qemu_accel *ret, struct err *
 
 static int set_ids(struct server *s, const struct cmdline *c, struct err *e)
 {
+	const char *word = c->word[CMD_SECCOMP];
 	uint64_t uid, gid;
 	struct err why;
 
+	if (!str_eq(word, "baseline") && !str_eq(word, "strict"))
+		return err_usage(e, "ParseArguments(InvalidValue(\"seccomp\", \"%.32s\"))", word);
 	if (!c->word[CMD_UID])
 		return 0;
 	// 0 would be no confinement, and the last one means "leave as it is" to the kernel.
 	if (num_u64(c->word[CMD_UID], 1, UINT32_MAX - 1, &uid, &why) < 0 ||
 	    num_u64(c->word[CMD_GID], 1, UINT32_MAX - 1, &gid, &why) < 0)
 		return err_usage(e, "ParseArguments(InvalidValue(\"uid and gid\", %s))", why.msg);
-	s->confined = true;
-	s->uid = (uint32_t)uid;
-	s->gid = (uint32_t)gid;
+	s->confined = (struct qemu_confined){ .on = true,
+					      .strict = str_eq(c->word[CMD_SECCOMP], "strict"),
+					      .uid = (uint32_t)uid,
+					      .gid = (uint32_t)gid };
 	return 0;
 }
 
@@ -125,7 +130,8 @@ static void on_ended(void *arg, int status, const char *why)
 	struct server *s = arg;
 
 	vmlog(&s->log, VMLOG_INFO, VMLOG_VMM, "The guest has ended: %s.", why);
-	server_end(s, status ? FC_EXIT_FAILED : 0, why);
+	// Upstream ends with that status when its own filter has caught it.
+	server_end(s, status == 128 + SIGSYS ? FC_EXIT_BAD_CALL : status ? FC_EXIT_FAILED : 0, why);
 }
 
 // ---- start ----
@@ -136,8 +142,6 @@ static int open_qemu(struct server *s, const struct cmdline *c, struct err *e)
 		.loop = s->loop,
 		.root_fd = s->root_fd,
 		.confined = s->confined,
-		.uid = s->uid,
-		.gid = s->gid,
 		.ended = on_ended,
 		.arg = s,
 	};
@@ -216,7 +220,7 @@ static int begin(struct server *s, const struct cmdline *c, int *api, struct err
 	if (set_ids(s, c, e) < 0 || set_root(s, c, e) < 0 || loop_new(&s->loop, e) < 0 ||
 	    open_qemu(s, c, e) < 0)
 		return -e->no;
-	if (s->confined && server_drop_rights(s->uid, s->gid, e) < 0)
+	if (s->confined.on && server_drop_rights(s, e) < 0)
 		return -e->no;
 	if (set_log(s, c, e) < 0)
 		return -e->no;
@@ -311,7 +315,7 @@ static int describe(struct server *s, const struct cmdline *c, struct err *e)
 
 	s->log.level = VMLOG_OFF; // stdout is for the version alone
 	if (set_ids(s, c, e) < 0 || set_root(s, c, e) < 0 ||
-	    (s->confined && server_drop_rights(s->uid, s->gid, e) < 0))
+	    (s->confined.on && server_drop_rights(s, e) < 0))
 		return -e->no;
 	fd = qemu_resolve(s->root_fd, c->word[CMD_DESCRIBE_SNAPSHOT], O_RDONLY, e);
 	if (fd < 0 || qemu_describe(fd, e) < 0)

@@ -13,8 +13,7 @@ struct server {
 	struct qemu *qemu;
 	int root_fd;	// directory of all paths, or AT_FDCWD
 	int console_fd; // where the guest's console goes; ours
-	bool confined;
-	uint32_t uid, gid;
+	struct qemu_confined confined;
 	const char *id;
 
 	struct qemu_config config;
@@ -86,5 +85,6 @@ void server_end(struct server *s, int status, const char *why);
 // server_file.c: configures by --config-file's text, not yet started.
 int server_config_file(struct server *s, const char *text, size_t len, struct err *e) MUST_CHECK;
 
-// server_rights.c: drops groups, gid, uid and all capabilities for good.
-int server_drop_rights(uint32_t uid, uint32_t gid, struct err *e) MUST_CHECK;
+// server_rights.c: drops groups, gid, uid and all capabilities for good; what is left to open is
+// the root directory, what is left of the system calls a list.
+int server_drop_rights(const struct server *s, struct err *e) MUST_CHECK;

@@ -11,6 +11,15 @@
 
 // ---- metrics ----
 
+// In the order of the rows METRIC_BLOCK_*.
+static uint64_t block_figure(const struct qemu_block *b, size_t i)
+{
+	const uint64_t figures[VMMETRICS_BLOCK] = { b->read_bytes, b->write_bytes, b->read_ops,
+						    b->write_ops, b->flush_ops };
+
+	return figures[i];
+}
+
 static void stats_take(struct server *s)
 {
 	struct qemu_stats st = { 0 };
@@ -19,11 +28,13 @@ static void stats_take(struct server *s)
 	vmmetrics_set(&s->metrics, METRIC_MISSED_LOG, s->log.missed);
 	if (!s->qemu || !qemu_is_running(s->qemu) || qemu_stats(s->qemu, &st, &e) < 0)
 		return;
-	vmmetrics_set(&s->metrics, METRIC_BLOCK_READ_BYTES, st.block_read_bytes);
-	vmmetrics_set(&s->metrics, METRIC_BLOCK_WRITE_BYTES, st.block_write_bytes);
-	vmmetrics_set(&s->metrics, METRIC_BLOCK_READ_COUNT, st.block_read_ops);
-	vmmetrics_set(&s->metrics, METRIC_BLOCK_WRITE_COUNT, st.block_write_ops);
-	vmmetrics_set(&s->metrics, METRIC_BLOCK_FLUSH_COUNT, st.block_flush_ops);
+	for (size_t i = 0; i < VMMETRICS_BLOCK; i++)
+		vmmetrics_set(&s->metrics, (enum metric)(METRIC_BLOCK_READ_BYTES + i),
+			      block_figure(&st.block, i));
+	for (size_t d = 0; d < st.drive_count; d++)
+		for (size_t i = 0; i < VMMETRICS_BLOCK; i++)
+			vmmetrics_set_drive(&s->metrics, st.drives[d].id, i,
+					    block_figure(&st.drives[d].block, i));
 	vmmetrics_set(&s->metrics, METRIC_VSOCK_ADDED, st.vsock_conns);
 	vmmetrics_set(&s->metrics, METRIC_VSOCK_RX, st.vsock_rx_bytes);
 	vmmetrics_set(&s->metrics, METRIC_VSOCK_TX, st.vsock_tx_bytes);

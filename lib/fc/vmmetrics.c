@@ -30,6 +30,32 @@ int vmmetrics_open(struct vmmetrics *m, int root_fd, const char *path, struct er
 	return 0;
 }
 
+void vmmetrics_set_drive(struct vmmetrics *m, const char *id, size_t i, uint64_t v)
+{
+	struct vmmetrics_drive *d = m->drives;
+
+	while (d < m->drives + m->drive_count && !str_eq(d->id, id))
+		d++;
+	if (d == m->drives + m->drive_count) {
+		if (m->drive_count == VMMETRICS_DRIVES || COPY(d->id, id) < 0)
+			return;
+		m->drive_count++;
+	}
+	d->now[i] = v;
+}
+
+static void drives_print(const struct vmmetrics *m, struct buf *out)
+{
+	for (size_t d = 0; d < m->drive_count; d++) {
+		buf_fmt(out, ",\"block_%s\":{", m->drives[d].id);
+		for (size_t i = 0; i < VMMETRICS_BLOCK; i++)
+			buf_fmt(out, "%s\"%s\":%llu", i ? "," : "",
+				rows[METRIC_BLOCK_READ_BYTES + i].name,
+				(unsigned long long)(m->drives[d].now[i] - m->drives[d].last[i]));
+		buf_char(out, '}');
+	}
+}
+
 static void line_print(const struct vmmetrics *m, struct buf *out)
 {
 	const char *group = "";
@@ -48,7 +74,9 @@ static void line_print(const struct vmmetrics *m, struct buf *out)
 		group = rows[i].group;
 		buf_fmt(out, "\"%s\":%llu", rows[i].name, (unsigned long long)v);
 	}
-	buf_str(out, "}}\n");
+	buf_char(out, '}');
+	drives_print(m, out);
+	buf_str(out, "}\n");
 }
 
 int vmmetrics_write(struct vmmetrics *m, struct err *e)
@@ -58,8 +86,12 @@ int vmmetrics_write(struct vmmetrics *m, struct err *e)
 
 	if (m->fd < 0)
 		return 0;
+	if (m->torn)
+		buf_char(&out, '\n');
 	line_print(m, &out);
 	n = write(m->fd, out.data, out.len);
+	if (n > 0)
+		m->torn = n != (ssize_t)out.len;
 	if (n != (ssize_t)out.len) {
 		vmmetrics_inc(m, METRIC_MISSED_METRICS);
 		if (n >= 0)
@@ -67,6 +99,8 @@ int vmmetrics_write(struct vmmetrics *m, struct err *e)
 		return err_sys(e, "write metrics");
 	}
 	memcpy(m->last, m->now, sizeof(m->last));
+	for (size_t d = 0; d < m->drive_count; d++)
+		memcpy(m->drives[d].last, m->drives[d].now, sizeof(m->drives[d].last));
 	return 0;
 }
 

@@ -79,9 +79,20 @@
 #define VMMETRICS_ENUM(id, group, name, stored) METRIC_##id,
 enum metric { VMMETRICS(VMMETRICS_ENUM) METRIC_COUNT, METRIC_NONE = METRIC_COUNT };
 
+// The rows METRIC_BLOCK_READ_BYTES to METRIC_BLOCK_FLUSH_COUNT are told of each drive as well, in
+// a group "block_<drive_id>".
+#define VMMETRICS_BLOCK	 5
+#define VMMETRICS_DRIVES 20
+struct vmmetrics_drive {
+	char id[65];
+	uint64_t now[VMMETRICS_BLOCK], last[VMMETRICS_BLOCK];
+};
 struct vmmetrics {
 	int fd;						    // -1: not asked for
+	bool torn;					    // a line stands there half written
 	uint64_t now[METRIC_COUNT + 1], last[METRIC_COUNT]; // now's last one is nobody's
+	struct vmmetrics_drive drives[VMMETRICS_DRIVES];
+	size_t drive_count;
 };
 #define VMMETRICS_INIT   \
 	{                \
@@ -98,6 +109,9 @@ static inline void vmmetrics_set(struct vmmetrics *m, enum metric id, uint64_t v
 	m->now[id] = v;
 }
 
+// Row METRIC_BLOCK_READ_BYTES + i of a drive. More drives than there is room for, or one with a
+// name that is too long, stay out.
+void vmmetrics_set_drive(struct vmmetrics *m, const char *id, size_t i, uint64_t v);
 // Once only: a second time is an error.
 int vmmetrics_open(struct vmmetrics *m, int root_fd, const char *path, struct err *e) MUST_CHECK;
 // Writes a line. Without a file nothing happens. A line that cannot be written whole at once is

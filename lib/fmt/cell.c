@@ -21,6 +21,26 @@ static const struct column instance_columns[] = {
 	{ NULL, NULL, 0 },
 };
 
+static const struct column stats_columns[] = {
+	{ "INSTANCE", "instance_path", 0 },
+	{ "STATUS", "status", COLUMN_STATUS },
+	{ "AGENT", "agent", 0 },
+	{ "CPU %", "cpu_pct", COLUMN_RIGHT },
+	{ "MEMORY/LIMIT BYTES", "memory_bytes/memory_limit_bytes", COLUMN_RIGHT },
+	{ "RX BYTES", "net_rx_bytes", COLUMN_RIGHT },
+	{ "TX BYTES", "net_tx_bytes", COLUMN_RIGHT },
+	{ "READ BYTES", "block_read_bytes", COLUMN_RIGHT },
+	{ "WRITE BYTES", "block_write_bytes", COLUMN_RIGHT },
+	{ "PID", "pid", COLUMN_WIDE | COLUMN_RIGHT },
+	{ "UPTIME S", "uptime_s", COLUMN_WIDE | COLUMN_RIGHT },
+	{ "CPU MS", "cpu_ms", COLUMN_WIDE | COLUMN_RIGHT },
+	{ "SOURCE", "source", COLUMN_WIDE },
+	{ "OOM KILLS", "oom_kills", COLUMN_WIDE | COLUMN_RIGHT },
+	{ "WORKER", "worker", COLUMN_WIDE },
+	{ "LAST EXIT", "last_exit", COLUMN_WIDE },
+	{ NULL, NULL, 0 },
+};
+
 static const struct column pool_columns[] = {
 	{ "POOL", "pool_path", 0 },
 	{ "PROFILE", "profile", 0 },
@@ -69,9 +89,13 @@ static const struct column net_columns[] = {
 };
 
 static const struct column event_columns[] = {
-	{ "TIME", "timestamp", 0 }, { "ACTION", "action", 0 },
-	{ "POOL", "pool_id", 0 },   { "INSTANCE", "instance_id", 0 },
-	{ "DETAIL", "detail", 0 },  { "TENANT", "tenant_id", COLUMN_WIDE },
+	{ "TIME", "timestamp", 0 },
+	{ "ACTION", "action", 0 },
+	{ "OUTCOME", "outcome", 0 },
+	{ "POOL", "pool_id", 0 },
+	{ "INSTANCE", "instance_id", 0 },
+	{ "DETAIL", "detail", 0 },
+	{ "TENANT", "tenant_id", COLUMN_WIDE },
 	{ NULL, NULL, 0 },
 };
 
@@ -82,6 +106,7 @@ static const struct {
 } kinds[] = {
 	{ { "timestamp", "action" }, event_columns },
 	{ { "instance_path", "net" }, instance_columns },
+	{ { "instance_path", "cpu_usec" }, stats_columns },
 	{ { "pool_path", "profile" }, pool_columns },
 	{ { "tenant_id", "quotas" }, tenant_columns },
 	{ { "bridge_exists", "issues" }, net_columns },

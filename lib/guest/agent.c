@@ -16,10 +16,10 @@ int agent_new(struct loop *l, const struct agent_hooks *hooks, void *arg, struct
 	a->hooks = *hooks;
 	a->arg = arg;
 	a->entry_fd = -1;
-	a->logs[GUEST_LOG_AGENT].size = 64 * KIB;
-	a->logs[GUEST_LOG_ENTRYPOINT].size = 256 * KIB;
+	a->logs[GUEST_LOG_AGENT].bytes.size = 64 * KIB;
+	a->logs[GUEST_LOG_ENTRYPOINT].bytes.size = 256 * KIB;
 	for (size_t i = 0; i < COUNT(a->logs); i++)
-		a->logs[i].data = base_alloc(a->logs[i].size, 1);
+		a->logs[i].bytes.data = base_alloc(a->logs[i].bytes.size, 1);
 	*ret = a;
 	return 0;
 }
@@ -36,10 +36,13 @@ void agent_free(struct agent *a)
 		next = x->next;
 		agent_exec_free(x);
 	}
+	agent_session_free_all(a);
 	agent_entry_free(a);
+	agent_hook_free(a->hook);
+	agent_probe_free(a);
 	guest_welcome_clear(&a->welcome);
 	for (size_t i = 0; i < COUNT(a->logs); i++)
-		free(a->logs[i].data);
+		free(a->logs[i].bytes.data);
 	free(a);
 }
 
@@ -55,8 +58,11 @@ void agent_dialled(struct agent *a, int fd)
 	agent_settle(a);
 }
 
-static void free_dead(struct agent *a)
+// True when there was one.
+static bool free_dead(struct agent *a)
 {
+	bool any = false;
+
 	for (struct conn **at = &a->conns; *at;) {
 		struct conn *c = *at;
 
@@ -65,10 +71,15 @@ static void free_dead(struct agent *a)
 			continue;
 		}
 		*at = c->next;
+		any = true;
 		a->conn_count--;
 		a->down_asked |= c->down;
 		if (c->exec)
 			agent_exec_orphan(c->exec);
+		if (c->session)
+			agent_session_left(c);
+		if (c->hook)
+			agent_hook_orphan(c->hook);
 		if (c->ours)
 			a->hooks.dial_ended(a->arg, c->taken);
 		agent_conn_free(c);
@@ -84,13 +95,15 @@ static void free_dead(struct agent *a)
 		a->exec_count--;
 		agent_exec_free(x);
 	}
+	return any;
 }
 
 void agent_settle(struct agent *a)
 {
-	for (struct conn *c = a->conns; c; c = c->next)
-		agent_conn_settle(c);
-	free_dead(a);
+	do { // one that goes may let a session's other readers have more
+		for (struct conn *c = a->conns; c; c = c->next)
+			agent_conn_settle(c);
+	} while (free_dead(a));
 	if (a->down_asked) {
 		a->down_asked = false;
 		a->hooks.down(a->arg, &a->down);
@@ -104,6 +117,9 @@ void agent_child(struct agent *a, pid_t pid, int wait_status)
 	for (struct exec *x = a->execs; x; x = x->next)
 		if (x->pid == pid && !x->ended)
 			agent_exec_ended(x, wait_status);
+	agent_session_child(a, pid, wait_status);
+	agent_hook_child(a, pid);
+	agent_probe_child(a, pid, wait_status);
 	agent_settle(a);
 }
 
@@ -118,10 +134,7 @@ void agent_say(struct agent *a, const char *fmt, ...)
 	log_clean(line);
 	log_info("", "%s", line);
 	memcpy(line + strlen(line), "\n", 2);
-	agent_ring_add(&a->logs[GUEST_LOG_AGENT], line, strlen(line));
-	for (struct conn *c = a->conns; c; c = c->next)
-		if (c->state == CONN_LOGS)
-			agent_log_pump(c);
+	agent_log_add(a, GUEST_LOG_AGENT, line, strlen(line));
 }
 
 bool agent_is_ready(const struct agent *a)

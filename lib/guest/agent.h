@@ -9,6 +9,8 @@
 #include "guest/proto.h"
 #include <sys/types.h>
 
+struct guest_hook;
+struct guest_steps;
 struct agent_hooks {
 	// The host's welcome: network, drives, clock. Fills ret->drives. May be called again with
 	// the same words when a connection broke before the host took READY.
@@ -18,6 +20,15 @@ struct agent_hooks {
 	void (*down)(void *arg, const struct guest_down *d);
 	// Our dial has ended; taken: the host has what it wanted, no further dial is needed.
 	void (*dial_ended)(void *arg, bool taken);
+	// GUEST_SLEEP, GUEST_REPAIR, GUEST_THAW; called in a process of its own, which is killed at
+	// the deadline. NULL: there are none.
+	int (*around)(void *arg, uint8_t type, const struct guest_hook *h,
+		      struct guest_steps *steps, struct err *e);
+	const char *worker_file; // as of guest/worker.h, or NULL
+	// SECRETS_CHANGED, CONFIG_CHANGED (guest/drive.h): reads that drive again; user owns
+	// secrets. On failure what was read before stays. NULL: there are no drives.
+	int (*changed)(void *arg, enum guest_drive which, const char *user,
+		       const uint8_t digest[32], struct err *e);
 };
 
 struct agent;

@@ -196,6 +196,7 @@ void agent_conn_free(struct conn *c)
 {
 	loop_remove(c->source);
 	loop_remove(c->timer);
+	agent_forward_free(c->forward);
 	(void)close(c->fd);
 	buf_free(&c->in);
 	buf_free(&c->out);

@@ -21,10 +21,7 @@ static void on_output(void *arg, uint32_t events)
 		(void)close(steal_fd(&a->entry_fd));
 		return;
 	}
-	agent_ring_add(&a->logs[GUEST_LOG_ENTRYPOINT], bytes, (size_t)n);
-	for (struct conn *c = a->conns; c; c = c->next)
-		if (c->state == CONN_LOGS && c->log.source == GUEST_LOG_ENTRYPOINT)
-			agent_log_pump(c);
+	agent_log_add(a, GUEST_LOG_ENTRYPOINT, bytes, (size_t)n);
 	agent_settle(a);
 }
 

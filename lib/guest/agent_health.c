@@ -54,6 +54,8 @@ void agent_health_read(const struct agent *a, struct guest_health *out)
 		.entry_status = (uint32_t)a->entry_status,
 		.ready = a->ready,
 	};
+	agent_probe_read(a, out);
+	agent_worker_read(a, out);
 }
 
 int agent_info_read(const struct agent *a, struct guest_info *out, struct err *e)

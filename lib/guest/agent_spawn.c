@@ -2,13 +2,12 @@
 #include "guest/agent_core.h"
 
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 
 #include "base/fd.h"
-#include "base/num.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -25,53 +24,8 @@ int agent_spawn_pipe(bool ours_writes, int *ours, int *theirs, struct err *e)
 		return err_sys(e, "pipe");
 	*ours = fd[ours_writes ? 1 : 0];
 	*theirs = fd[ours_writes ? 0 : 1];
-	return fd_set_nonblock(*ours, true, e);
-}
-
-static int find_group(const char *group, gid_t *out, struct err *e)
-{
-	const struct group *g = getgrnam(group);
-	struct err ignored = { 0 };
-	uint64_t id;
-
-	if (g)
-		*out = g->gr_gid;
-	else if (num_u64(group, 0, UINT32_MAX - 1, &id, &ignored) == 0)
-		*out = (gid_t)id;
-	else
-		return err_kind(e, ERR_MISSING, "no group '%s' in the guest", group);
-	return 0;
-}
-
-// USER, UID, USER:GROUP, UID:GID; a number needs no entry in /etc/passwd.
-int agent_spawn_find_user(const char *user, struct spawn_user *out, struct err *e)
-{
-	char name[GUEST_TEXT];
-	const struct passwd *pw;
-	const char *group = strchr(user, ':');
-	struct err ignored = { 0 };
-	uint64_t id = geteuid();
-
-	*out = (struct spawn_user){ .home = "/", .group_count = 1 };
-	if (base_fmt(name, sizeof(name), "%.*s", (int)strcspn(user, ":"), user) < 0)
-		return err_kind(e, ERR_USAGE, "user: too long");
-	pw = name[0] ? getpwnam(name) : getpwuid(geteuid());
-	if (!pw && num_u64(name, 0, UINT32_MAX - 1, &id, &ignored) < 0 && name[0])
-		return err_kind(e, ERR_MISSING, "no user '%s' in the guest", name);
-	if (!pw && name[0])
-		pw = getpwuid((uid_t)id);
-	out->uid = pw ? pw->pw_uid : (uid_t)id;
-	out->gid = pw ? pw->pw_gid : (gid_t)id;
-	if (pw && (COPY(out->name, pw->pw_name) < 0 || COPY(out->home, pw->pw_dir) < 0))
-		return err_set(e, ENAMETOOLONG, "user %s", name);
-	if (group && find_group(group + 1, &out->gid, e) < 0)
-		return -e->no;
-	out->groups[0] = out->gid;
-	if (pw && !group) {
-		out->group_count = COUNT(out->groups);
-		if (getgrouplist(out->name, out->gid, out->groups, &out->group_count) < 0)
-			return err_set(e, E2BIG, "user %s is in too many groups", name);
-	}
+	if (fcntl(*ours, F_SETFL, O_NONBLOCK) < 0) // all the flags that a new one can have
+		return err_sys(e, "pipe");
 	return 0;
 }
 
@@ -91,7 +45,7 @@ static void env_set(char **env, size_t *count, char *pair)
 
 struct env {
 	char **all, **base, **own;
-	char path[sizeof("PATH=" DEFAULT_PATH)], home[272], user[80];
+	char path[sizeof("PATH=" DEFAULT_PATH)], home[272], user[80], shell[272];
 };
 
 static void env_free(struct env *v)
@@ -108,15 +62,18 @@ static int env_make(const struct spawn *s, const struct spawn_user *u, struct en
 
 	if (base_fmt(v->path, sizeof(v->path), "PATH=%s", DEFAULT_PATH) < 0 ||
 	    base_fmt(v->home, sizeof(v->home), "HOME=%s", u->home) < 0 ||
-	    base_fmt(v->user, sizeof(v->user), "USER=%s", u->name) < 0)
+	    base_fmt(v->user, sizeof(v->user), "USER=%s", u->name) < 0 ||
+	    base_fmt(v->shell, sizeof(v->shell), "SHELL=%s", u->shell) < 0)
 		return err_set(e, ENAMETOOLONG, "environment");
-	v->all = base_alloc(s->env_base->count + own + 4, sizeof(*v->all));
+	v->all = base_alloc(s->env_base->count + own + 5, sizeof(*v->all));
 	v->base = guest_words_vector(s->env_base);
 	v->own = s->env ? guest_words_vector(s->env) : NULL;
 	env_set(v->all, &n, v->path);
 	env_set(v->all, &n, v->home);
 	if (u->name[0])
 		env_set(v->all, &n, v->user);
+	if (s->shell)
+		env_set(v->all, &n, v->shell);
 	for (uint32_t i = 0; i < s->env_base->count; i++)
 		env_set(v->all, &n, v->base[i]);
 	for (uint32_t i = 0; i < own; i++)
@@ -128,47 +85,98 @@ static int env_make(const struct spawn *s, const struct spawn_user *u, struct en
 	return 0;
 }
 
-static void child_fail(int report, enum stage stage)
-{
-	struct failure f = { (int)stage, errno };
+#define SIGNALS 64
+struct kernel_action { // by system call: the C library keeps some signals to itself
+	unsigned long handler, flags, restorer;
+	uint64_t mask;
+};
 
-	(void)!write(report, &f, sizeof(f));
-	_exit(127);
+static int signal_action(int sig, const struct kernel_action *set, struct kernel_action *get)
+{
+	return (int)syscall(SYS_rt_sigaction, sig, set, get, sizeof(set->mask));
 }
 
+// Which signals this process ignores, a bit for each: its commands must not. They do not change any
+// more.
+static uint64_t ignored_signals(void)
+{
+	static uint64_t set;
+	static bool asked;
+	struct kernel_action now = { 0 };
+
+	for (int i = 1; !asked && i <= SIGNALS; i++)
+		if (signal_action(i, NULL, &now) == 0 && now.handler == (unsigned long)SIG_IGN)
+			set |= 1ULL << (i - 1);
+	asked = true;
+	return set;
+}
+
+// A child that will exec shares our memory until then, while we stand still: nothing is copied, and
+// it may make system calls and write its failure down, no more.
+struct birth {
+	const struct spawn *s;
+	const struct spawn_user *user;
+	uint64_t ignored;
+	char **argv;
+	struct failure failure;
+};
+
+static int fail(struct birth *b, enum stage stage)
+{
+	b->failure = (struct failure){ (int)stage, errno };
+	return 127;
+}
+
+// By system call: the library's own would tell threads, which this process has none of.
 static int become(const struct spawn_user *u)
 {
 	if (geteuid() != 0) // a test, or an agent that is somebody: only that one
 		return u->uid == geteuid() ? 0 : (errno = EPERM, -1);
-	return setgroups((size_t)u->group_count, u->groups) < 0 || setgid(u->gid) < 0 ||
-			       setuid(u->uid) < 0
+	return syscall(SYS_setgroups, (size_t)u->group_count, u->groups) < 0 ||
+			       syscall(SYS_setgid, u->gid) < 0 || syscall(SYS_setuid, u->uid) < 0
 		       ? -1
 		       : 0;
 }
 
-// Between fork and exec. Descriptors of ours are CLOEXEC and above 2.
-static void child(const struct spawn *s, const struct spawn_user *u, char **argv, char **env,
-		  int report)
+// Descriptors of ours are CLOEXEC and above 2.
+static int settle_in(struct birth *b)
 {
+	const struct kernel_action usual = { .handler = (unsigned long)SIG_DFL };
+	const struct spawn *s = b->s;
 	sigset_t none;
 
 	(void)setsid();
-	for (int i = 1; i < 32; i++)
-		(void)signal(i, SIG_DFL);
+	for (int i = 1; i <= SIGNALS; i++)
+		if (b->ignored & 1ULL << (i - 1))
+			(void)signal_action(i, &usual, NULL);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	for (int i = 0; i < 3; i++)
 		(void)dup2(s->fd[i], i);
-	if (become(u) < 0)
-		child_fail(report, STAGE_USER);
+	if (s->tty) {
+		(void)ioctl(0, TIOCSCTTY, 0);
+		(void)!fchown(0, b->user->uid, (gid_t)-1); // so that it can be opened by its name
+	}
+	if (become(b->user) < 0)
+		return fail(b, STAGE_USER);
 	if (chdir(s->cwd[0]	? s->cwd
 		  : s->cwd_root ? "/"
-				: u->home) < 0 &&
+				: b->user->home) < 0 &&
 	    (s->cwd[0] || chdir("/") < 0))
-		child_fail(report, STAGE_CWD);
-	environ = env;
-	(void)execvp(argv[0], argv);
-	child_fail(report, STAGE_EXEC);
+		return fail(b, STAGE_CWD);
+	return 0;
+}
+
+static int run_command(void *arg)
+{
+	struct birth *b = arg;
+	int r = settle_in(b);
+
+	if (r == 0) {
+		(void)execvp(b->argv[0], b->argv);
+		r = fail(b, STAGE_EXEC);
+	}
+	return r;
 }
 
 static int explain(const struct spawn *s, const struct failure *f, struct err *e)
@@ -184,30 +192,71 @@ static int explain(const struct spawn *s, const struct failure *f, struct err *e
 	return err_set(e, f->no, "become user %.64s: %s", s->user, strerror(f->no));
 }
 
+// A user without one that can be run gets the usual one.
+static char *user_shell(struct spawn_user *u)
+{
+	if (access(u->shell, X_OK) < 0)
+		(void)!COPY(u->shell, "/bin/sh");
+	return u->shell;
+}
+
+static pid_t start_command(struct birth *b, char **env)
+{
+	static char stack[65536] __attribute__((aligned(16))); // execvp puts paths there
+	char **ours = environ;
+	pid_t pid;
+
+	environ = env; // PATH is looked up in the command's
+	pid = clone(run_command, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, b);
+	environ = ours;
+	return pid;
+}
+
+// Work of ours goes on in a copy of this process, which says by a pipe how far it has come.
+static pid_t start_work(struct birth *b, struct err *e)
+{
+	cleanup_fd int from = -1, to = -1;
+	pid_t pid;
+
+	if (agent_spawn_pipe(true, &to, &from, e) < 0)
+		return -1;
+	pid = fork();
+	if (pid < 0)
+		(void)err_sys(e, "fork");
+	if (pid != 0) {
+		(void)close(steal_fd(&to));
+		while (pid > 0 && read(from, &b->failure, sizeof(b->failure)) < 0 && errno == EINTR)
+			;
+		return pid;
+	}
+	if (settle_in(b) != 0) {
+		(void)!write(to, &b->failure, sizeof(b->failure));
+		_exit(127);
+	}
+	(void)syscall(SYS_close_range, 3U, ~0U, 0U); // the other end of the pipe among them
+	_exit(b->s->work(b->s->work_arg));
+}
+
 int agent_spawn_run(const struct spawn *s, pid_t *ret, struct err *e)
 {
 	cleanup(env_free) struct env env = { 0 };
 	cleanup_free char **argv = guest_words_vector(s->argv);
-	cleanup_fd int from = -1, to = -1;
 	struct spawn_user user;
-	struct failure f;
-	ssize_t n;
+	struct birth b = { .s = s, .user = &user, .ignored = ignored_signals(), .argv = argv };
 	pid_t pid;
 
-	if (agent_spawn_find_user(s->user, &user, e) < 0 || env_make(s, &user, &env, e) < 0 ||
-	    agent_spawn_pipe(true, &to, &from, e) < 0)
+	if (agent_spawn_find_user(s->user, &user, e) < 0)
 		return -e->no;
-	pid = fork();
+	if (s->shell)
+		argv[0] = user_shell(&user);
+	if (env_make(s, &user, &env, e) < 0)
+		return -e->no;
+	pid = s->work ? start_work(&b, e) : start_command(&b, env.all);
 	if (pid < 0)
-		return err_sys(e, "fork");
-	if (pid == 0)
-		child(s, &user, argv, env.all, to);
-	(void)close(steal_fd(&to));
-	do {
-		n = read(from, &f, sizeof(f)); // ends when exec closes the other end
-	} while (n < 0 && errno == EINTR);
-	if (n == (ssize_t)sizeof(f))
-		return explain(s, &f, e); // the child ends by itself and is reaped as any other
+		return e->no ? -e->no : err_sys(e, "start a process");
+	if (b.failure.no)
+		return explain(s, &b.failure,
+			       e); // the child ends by itself, is reaped as any other
 	*ret = pid;
 	return 0;
 }

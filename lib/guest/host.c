@@ -11,6 +11,9 @@
 #include "base/fd.h"
 #include "guest/host_conn.h"
 
+#define LOG_WAIT_MS 20000      // for all of a log
+#define LOG_MAX	    (16 * MIB) // what is kept, each byte of it a line with its time, in frames
+
 static int check_peer(int fd, uint32_t uid, struct err *e)
 {
 	struct ucred peer;
@@ -87,23 +90,20 @@ int guest_dial(const struct guest_place *at, uint32_t port, int64_t deadline_ms,
 	return steal_fd(&fd);
 }
 
-static int open_conn(int fd, int gone_fd, int64_t deadline_ms, struct guest_conn **ret,
-		     struct err *e)
-{
-	cleanup_guest struct guest_conn *c = host_conn_new(fd, gone_fd);
-
-	if (host_conn_greet(c, deadline_ms, e) < 0)
-		return -e->no;
-	*ret = steal_ptr(&c);
-	return 0;
-}
-
 int guest_open(const struct guest_place *at, int64_t deadline_ms, struct guest_conn **ret,
 	       struct err *e)
 {
 	int fd = guest_dial(at, GUEST_PORT_AGENT, deadline_ms, e);
 
-	return fd < 0 ? -e->no : open_conn(fd, at->gone_fd, deadline_ms, ret, e);
+	if (fd < 0)
+		return -e->no;
+	*ret = host_conn_new(fd, at->gone_fd, deadline_ms);
+	return 0;
+}
+
+int guest_greet(struct guest_conn *c, struct err *e)
+{
+	return host_conn_greet(c, e);
 }
 
 int guest_open_fd(int fd, int64_t deadline_ms, struct guest_conn **ret, struct err *e)
@@ -112,7 +112,8 @@ int guest_open_fd(int fd, int64_t deadline_ms, struct guest_conn **ret, struct e
 		(void)close(fd);
 		return -e->no;
 	}
-	return open_conn(fd, -1, deadline_ms, ret, e);
+	*ret = host_conn_new(fd, -1, deadline_ms);
+	return 0;
 }
 
 // A request and the frame that answers it.
@@ -128,11 +129,12 @@ static int ask(struct guest_conn *c, enum guest_type type, const struct buf *b, 
 int guest_ask_health(struct guest_conn *c, int64_t deadline_ms, struct guest_health *ret,
 		     struct err *e)
 {
-	struct buf none = BUF_INIT;
+	cleanup_buf struct buf b = BUF_INIT;
 	struct guest_head h = { 0 };
 	const uint8_t *p = NULL;
 
-	if (ask(c, GUEST_HEALTH, &none, GUEST_HEALTH, deadline_ms, &h, &p, e) < 0)
+	guest_u32_put(&b, 1); // we understand the longer answer
+	if (ask(c, GUEST_HEALTH, &b, GUEST_HEALTH, deadline_ms, &h, &p, e) < 0)
 		return -e->no;
 	return guest_health_get(p, h.len, ret, e);
 }
@@ -148,27 +150,36 @@ int guest_ask_shutdown(struct guest_conn *c, const struct guest_down *down, int6
 	return ask(c, GUEST_SHUTDOWN, &b, GUEST_OK, deadline_ms, &h, &p, e);
 }
 
+// A log that is followed may stay silent for as long as it likes, and is as long as it likes.
 int guest_ask_logs(struct guest_conn *c, const struct guest_logs *what, int out_fd, struct err *e)
 {
 	cleanup_buf struct buf b = BUF_INIT, more = BUF_INIT;
-	const int64_t wait_ms = 10000; // following: the log may stay silent for as long as it likes
+	int64_t left = LOG_WAIT_MS; // time of our own reader does not count
 	struct guest_head h = { 0 };
 	const uint8_t *p = NULL;
+	size_t all = 0;
 
 	guest_logs_put(&b, what);
 	guest_frame_put(&c->out, GUEST_LOGS, 0, b.data, b.len);
 	for (;;) {
-		int64_t deadline = clock_ms() + wait_ms;
+		int64_t begun = clock_ms();
 
-		if (host_conn_flush(c, deadline, e) < 0 ||
-		    host_conn_read(c, what->follow ? 0 : deadline, &h, &p, e) < 0)
+		if (host_conn_flush(c, begun + left, e) < 0 ||
+		    host_conn_read(c, what->follow ? 0 : begun + left, &h, &p, e) < 0)
 			return -e->no;
 		if (h.type == GUEST_EOF)
 			return 0;
 		if (h.type != GUEST_DATA)
 			return host_conn_refused(&h, p, e);
+		left = what->follow ? LOG_WAIT_MS : left - (clock_ms() - begun);
+		all += h.len + GUEST_HEADER;
+		if (!what->follow && all > LOG_MAX)
+			return err_kind(e, ERR_FAILED,
+					"the guest's agent: a log that does not end");
 		if (fd_write_all(out_fd, p, h.len, e) < 0)
 			return -e->no;
+		if (!h.len)
+			continue;
 		buf_clear(&more);
 		guest_u32_put(&more, h.len);
 		guest_frame_put(&c->out, GUEST_WINDOW_ADD, GUEST_STDOUT, more.data, more.len);

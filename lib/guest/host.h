@@ -6,7 +6,9 @@
 // descriptor and name without following links, must be a socket of uid, and its peer must be uid.
 // What comes out of it is decoded by guest/proto, which trusts no size.
 #pragma once
+#include "guest/hook.h"
 #include "guest/proto.h"
+#include "guest/transfer.h"
 
 #define GUEST_ANY_UID UINT32_MAX // tests and by hand: whoever
 
@@ -19,10 +21,14 @@ struct guest_place {
 };
 
 struct guest_conn;
-// Connects to the agent (port G) and exchanges hellos. Kind unavailable when nobody answers,
-// timeout at the deadline (a guest whose driver is not up yet never answers).
+// Connects to the agent (port G). Kind unavailable when nobody listens, timeout at the deadline (a
+// guest whose driver is not up yet never answers). The request goes out together with our hello,
+// without a wait for the agent's, whose deadline this one is, too: a round trip is saved, and what
+// is wrong with the hello is told by the request.
 int guest_open(const struct guest_place *at, int64_t deadline_ms, struct guest_conn **ret,
 	       struct err *e) MUST_CHECK;
+// Waits for the agent's hello where there is no request.
+int guest_greet(struct guest_conn *c, struct err *e) MUST_CHECK;
 // Only the raw connection "CONNECT <port>" -> "OK <n>", without a hello: a connected descriptor.
 int guest_dial(const struct guest_place *at, uint32_t port, int64_t deadline_ms,
 	       struct err *e) MUST_CHECK;
@@ -57,6 +63,36 @@ struct guest_io {
 // exec-lost when the connection broke, timeout at the deadline.
 int guest_run(struct guest_conn *c, const struct guest_exec *x, const struct guest_io *io,
 	      int *ret_wait_status, struct err *e) MUST_CHECK;
+
+// Files. The local side runs in a process of its own, which ends with this one.
+struct guest_copy {
+	const char *local; // in: the path that is read. NULL: a tar stream at fd
+	int fd;		   // that stream: read when it goes in, written when it comes out
+	// out, with a path: where it goes (files_aim), and what is taken
+	struct files_target target;
+	struct files_rules rules;
+	struct guest_files want;  // the guest's side
+	int64_t idle_ms;	  // for a guest that does not move anything
+	struct files_count count; // what was copied
+};
+int guest_copy_in(struct guest_conn *c, struct guest_copy *what, struct err *e) MUST_CHECK;
+int guest_copy_out(struct guest_conn *c, struct guest_copy *what, struct err *e) MUST_CHECK;
+
+// One connection to a port of the guest, joined with a connected socket until both directions have
+// ended. Kind unavailable: nobody listens there.
+int guest_forward(struct guest_conn *c, const struct guest_forward *to, int sock,
+		  struct err *e) MUST_CHECK;
+
+// Around a capture (GUEST_SLEEP, REPAIR, THAW). The agent answers within h->deadline_ms, else this
+// ends with kind timeout a little later. ret may be NULL, else the caller clears it. Before a
+// capture guest_prepare_sleep must have succeeded; after a load guest_repair, then guest_thaw. Each
+// may be repeated. time_us and seed of a repair are filled in here when zero.
+int guest_prepare_sleep(struct guest_conn *c, const struct guest_hook *h,
+			struct guest_hook_done *ret, struct err *e) MUST_CHECK;
+int guest_repair(struct guest_conn *c, const struct guest_hook *h, struct guest_hook_done *ret,
+		 struct err *e) MUST_CHECK;
+int guest_thaw(struct guest_conn *c, const struct guest_hook *h, struct guest_hook_done *ret,
+	       struct err *e) MUST_CHECK;
 
 // Cold boot. Accepts the guest's dial on listen_fd (R), exchanges hellos, sends the welcome and
 // waits for READY. A connection that breaks or talks nonsense is dropped and the next one awaited,

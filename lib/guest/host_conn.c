@@ -28,12 +28,28 @@ int host_wait(int fd, short events, int gone_fd, int64_t deadline_ms, struct err
 	return 0;
 }
 
-struct guest_conn *host_conn_new(int fd, int gone_fd)
+struct guest_conn *host_conn_new(int fd, int gone_fd, int64_t hello_until)
 {
+	struct guest_hello mine = { GUEST_VERSION, GUEST_VERSION, "mvm" };
 	struct guest_conn *c = base_alloc(1, sizeof(*c));
+	cleanup_buf struct buf b = BUF_INIT;
 
-	*c = (struct guest_conn){ .fd = fd, .gone_fd = gone_fd };
+	*c = (struct guest_conn){ .fd = fd, .gone_fd = gone_fd, .hello_until = hello_until };
+	guest_hello_put(&b, &mine);
+	guest_frame_put(&c->out, GUEST_HELLO, 0, b.data, b.len);
 	return c;
+}
+
+int64_t host_conn_until(const struct guest_conn *c, int64_t deadline_ms)
+{
+	if (c->greeted)
+		return deadline_ms;
+	return deadline_ms ? MIN(deadline_ms, c->hello_until) : c->hello_until;
+}
+
+bool host_conn_may_read(const struct guest_conn *c)
+{
+	return c->out.len < HOST_CONN_OUT_MAX;
 }
 
 int host_conn_fill(struct guest_conn *c, struct err *e)
@@ -51,8 +67,8 @@ int host_conn_fill(struct guest_conn *c, struct err *e)
 	return 0;
 }
 
-int host_conn_next(struct guest_conn *c, struct guest_head *h, const uint8_t **payload,
-		   struct err *e)
+static int next_frame(struct guest_conn *c, struct guest_head *h, const uint8_t **payload,
+		      struct err *e)
 {
 	const uint8_t *p;
 
@@ -70,6 +86,33 @@ int host_conn_next(struct guest_conn *c, struct guest_head *h, const uint8_t **p
 	return 1;
 }
 
+static int take_hello(struct guest_conn *c, const struct guest_head *h, const uint8_t *p,
+		      struct err *e)
+{
+	struct guest_hello theirs;
+	uint16_t version;
+
+	if (h->type != GUEST_HELLO)
+		return host_conn_refused(h, p, e);
+	if (guest_hello_get(p, h->len, &theirs, e) < 0)
+		return err_wrap(e, "the guest's agent");
+	log_clean(theirs.agent);
+	if (guest_hello_agree(&theirs, &version, e) < 0)
+		return -e->no;
+	c->greeted = true;
+	return 0;
+}
+
+int host_conn_next(struct guest_conn *c, struct guest_head *h, const uint8_t **payload,
+		   struct err *e)
+{
+	int n = next_frame(c, h, payload, e);
+
+	if (n <= 0 || c->greeted)
+		return n;
+	return take_hello(c, h, *payload, e) < 0 ? -e->no : next_frame(c, h, payload, e);
+}
+
 int host_conn_read(struct guest_conn *c, int64_t deadline_ms, struct guest_head *h,
 		   const uint8_t **payload, struct err *e)
 {
@@ -78,7 +121,7 @@ int host_conn_read(struct guest_conn *c, int64_t deadline_ms, struct guest_head 
 
 		if (r != 0)
 			return r < 0 ? r : 0;
-		if (host_wait(c->fd, POLLIN, c->gone_fd, deadline_ms, e) < 0)
+		if (host_wait(c->fd, POLLIN, c->gone_fd, host_conn_until(c, deadline_ms), e) < 0)
 			return -e->no;
 		r = host_conn_fill(c, e);
 		if (r < 0)
@@ -115,6 +158,13 @@ int host_conn_flush(struct guest_conn *c, int64_t deadline_ms, struct err *e)
 	}
 }
 
+// The words of agents that are out there: what they do not know they refuse so.
+static bool too_old(const struct guest_error *wire)
+{
+	return str_starts(wire->msg, "frame of unknown type ") ||
+	       str_starts(wire->msg, "no such way to run a command ");
+}
+
 int host_conn_refused(const struct guest_head *h, const uint8_t *payload, struct err *e)
 {
 	struct guest_error wire;
@@ -124,29 +174,32 @@ int host_conn_refused(const struct guest_head *h, const uint8_t *payload, struct
 				guest_type_name(h->type));
 	if (guest_error_get(payload, h->len, &wire, e) < 0)
 		return -e->no;
+	if (too_old(&wire)) {
+		(void)err_kind(e, ERR_UNAVAILABLE, "the guest's agent is too old for this");
+		return err_hint(e, "build the pool's image again and start the instance anew");
+	}
 	log_clean(wire.msg); // the guest's words go to a terminal
 	(void)guest_error_to(&wire, e);
 	return err_wrap(e, "guest");
 }
 
-int host_conn_greet(struct guest_conn *c, int64_t deadline_ms, struct err *e)
+int host_conn_greet(struct guest_conn *c, struct err *e)
 {
-	struct guest_hello mine = { GUEST_VERSION, GUEST_VERSION, "mvm" }, theirs;
-	cleanup_buf struct buf b = BUF_INIT;
 	struct guest_head h = { 0 };
 	const uint8_t *p = NULL;
-	uint16_t version;
 
-	guest_hello_put(&b, &mine);
-	guest_frame_put(&c->out, GUEST_HELLO, 0, b.data, b.len);
-	if (host_conn_flush(c, deadline_ms, e) < 0 || host_conn_read(c, deadline_ms, &h, &p, e) < 0)
+	if (host_conn_flush(c, c->hello_until, e) < 0)
 		return -e->no;
-	if (h.type != GUEST_HELLO)
-		return host_conn_refused(&h, p, e);
-	if (guest_hello_get(p, h.len, &theirs, e) < 0)
-		return -e->no;
-	log_clean(theirs.agent);
-	return guest_hello_agree(&theirs, &version, e);
+	while (!c->greeted) {
+		int n = next_frame(c, &h, &p, e);
+
+		if (n < 0 || (n > 0 && take_hello(c, &h, p, e) < 0))
+			return -e->no;
+		if (n == 0 && (host_wait(c->fd, POLLIN, c->gone_fd, c->hello_until, e) < 0 ||
+			       host_conn_fill(c, e) < 0))
+			return -e->no;
+	}
+	return 0;
 }
 
 void guest_close(struct guest_conn *c)

@@ -3,22 +3,31 @@
 #pragma once
 #include "guest/host.h"
 
+#define HOST_CONN_OUT_MAX ((size_t)2 * GUEST_WINDOW) // bytes of answers
+
 struct guest_conn {
 	int fd;	     // non-blocking
 	int gone_fd; // readable when the VMM has ended, or -1; not ours
 	struct buf in, out;
-	size_t used; // bytes at the front of in which the last frame took
+	size_t used;	     // bytes at the front of in which the last frame took
+	bool greeted;	     // the peer's hello has come
+	int64_t hello_until; // its deadline
 };
 
-struct guest_conn *host_conn_new(int fd, int gone_fd);
-// Hello in both directions.
-int host_conn_greet(struct guest_conn *c, int64_t deadline_ms, struct err *e) MUST_CHECK;
+// Our hello goes out with what is sent first; the peer's is taken when it comes.
+struct guest_conn *host_conn_new(int fd, int gone_fd, int64_t hello_until);
+// Hello in both directions, and nothing else yet.
+int host_conn_greet(struct guest_conn *c, struct err *e) MUST_CHECK;
+// The deadline (0: none) of whatever comes next, which may be the hello.
+int64_t host_conn_until(const struct guest_conn *c, int64_t deadline_ms);
 // The next whole frame if it is there already: 1, with *payload valid until the next call; else 0.
 int host_conn_next(struct guest_conn *c, struct guest_head *h, const uint8_t **payload,
 		   struct err *e) MUST_CHECK;
 // Waits for it. Kind unavailable when the peer closes, failed when the VMM has ended.
 int host_conn_read(struct guest_conn *c, int64_t deadline_ms, struct guest_head *h,
 		   const uint8_t **payload, struct err *e) MUST_CHECK;
+// A peer that makes us answer and does not read the answers is not read either.
+bool host_conn_may_read(const struct guest_conn *c);
 // One read(2) into c->in; nothing being there yet is no failure.
 int host_conn_fill(struct guest_conn *c, struct err *e) MUST_CHECK;
 // As much of c->out as the socket takes now.

@@ -35,7 +35,7 @@ static int serve(struct guest_conn *c, const struct guest_welcome *w, int64_t de
 	struct guest_head h = { 0 };
 	const uint8_t *p = NULL;
 
-	if (host_conn_greet(c, deadline_ms, e) < 0 || fill_in(&own, e) < 0)
+	if (host_conn_greet(c, e) < 0 || fill_in(&own, e) < 0)
 		return -e->no;
 	guest_welcome_put(&b, &own);
 	guest_frame_put(&c->out, GUEST_WELCOME, 0, b.data, b.len);
@@ -94,7 +94,7 @@ int guest_serve_ready(int listen_fd, uint32_t uid, int gone_fd, const struct gue
 		fd = accept_guest(listen_fd, uid, &last);
 		if (fd < 0)
 			continue;
-		c = host_conn_new(fd, gone_fd);
+		c = host_conn_new(fd, gone_fd, deadline_ms);
 		if (serve(c, w, deadline_ms, ret, &final, &last) == 0)
 			return 0;
 		if (final) {

@@ -15,6 +15,18 @@ void machine_seed(const uint8_t seed[32]);
 // into read-only tmpfs at /run/secrets (readable by user only) and /etc/mvm-config. An absent one
 // is none. ret_found: enum guest_drive, or-ed.
 int machine_drives(const char *user, uint32_t *ret_found, struct err *e) MUST_CHECK;
+// GUEST_SLEEP, GUEST_REPAIR and GUEST_THAW, in a process that the agent has made for it.
+struct guest_hook;
+struct guest_steps;
+int machine_around(uint8_t type, const struct guest_hook *h, struct guest_steps *steps,
+		   struct err *e) MUST_CHECK;
+int machine_repair(const struct guest_hook *h, struct guest_steps *steps, struct err *e) MUST_CHECK;
+int machine_boot_id(struct err *e) MUST_CHECK; // a new one in /run/mvm/boot-id
+void machine_worker(const char *user);	       // may write guest/worker.h's file from now on
+// Stops every process but the agent (our parent) and us: by the freezer of cgroup v2, else by
+// SIGSTOP. What was stopped is written down, and only that goes on.
+int machine_freeze(int64_t deadline_ms, struct err *e) MUST_CHECK;
+int machine_unfreeze(struct err *e) MUST_CHECK;
 // Where a reset by triple fault is the fast one (QEMU without a keyboard controller's delay).
 void machine_fast_reset(void);
 // Says why on the console (the host tells a reboot from a crash by that line), syncs, unmounts,

@@ -40,7 +40,7 @@ int guest_hello_get(const void *p, size_t len, struct guest_hello *out, struct e
 	return wire_done(&w, "hello", e);
 }
 
-static void net_put(struct buf *b, const struct guest_net *in)
+void wire_put_net(struct buf *b, const struct guest_net *in)
 {
 	wire_put_text(b, in->hostname);
 	wire_put_int(b, in->address, 4);
@@ -53,7 +53,7 @@ static void net_put(struct buf *b, const struct guest_net *in)
 }
 
 // What goes into the guest's files and kernel later is checked here, once.
-static void net_get(struct wire *w, struct guest_net *out)
+void wire_net(struct wire *w, struct guest_net *out)
 {
 	static const char letters[] =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.";
@@ -72,7 +72,7 @@ static void net_get(struct wire *w, struct guest_net *out)
 
 void guest_welcome_put(struct buf *b, const struct guest_welcome *in)
 {
-	net_put(b, &in->net);
+	wire_put_net(b, &in->net);
 	wire_put_int(b, in->time_us, 8);
 	buf_add(b, in->seed, sizeof(in->seed));
 	wire_put_words(b, &in->argv);
@@ -87,7 +87,7 @@ int guest_welcome_get(const void *p, size_t len, struct guest_welcome *out, stru
 	struct wire w = { p, len, false };
 
 	*out = (struct guest_welcome){ 0 };
-	net_get(&w, &out->net);
+	wire_net(&w, &out->net);
 	out->time_us = wire_int(&w, 8);
 	wire_bytes(&w, out->seed, sizeof(out->seed));
 	wire_words(&w, &out->argv);
@@ -135,6 +135,25 @@ void guest_health_put(struct buf *b, const struct guest_health *in)
 	wire_put_int(b, in->entry_state, 4);
 	wire_put_int(b, in->entry_status, 4);
 	wire_put_int(b, in->ready, 1);
+	if (!in->more)
+		return;
+	wire_put_int(b, in->probe_state, 4);
+	wire_put_int(b, in->probe_failures, 4);
+	wire_put_int(b, in->probe_age_ms, 8);
+	wire_put_text(b, in->probe_why);
+	wire_put_text(b, in->worker);
+	wire_put_int(b, in->worker_age_ms, 8);
+}
+
+static void more_health_get(struct wire *w, struct guest_health *out)
+{
+	out->probe_state = (uint32_t)wire_int(w, 4);
+	out->probe_failures = (uint32_t)wire_int(w, 4);
+	out->probe_age_ms = wire_int(w, 8);
+	wire_text(w, out->probe_why, sizeof(out->probe_why));
+	wire_text(w, out->worker, sizeof(out->worker));
+	out->worker_age_ms = wire_int(w, 8);
+	w->bad |= out->probe_state > GUEST_UNHEALTHY;
 }
 
 int guest_health_get(const void *p, size_t len, struct guest_health *out, struct err *e)
@@ -154,6 +173,9 @@ int guest_health_get(const void *p, size_t len, struct guest_health *out, struct
 	ready = wire_int(&w, 1);
 	out->ready = ready == 1;
 	w.bad |= out->entry_state > GUEST_ENTRY_ENDED || ready > 1;
+	out->more = w.left > 0;
+	if (out->more)
+		more_health_get(&w, out);
 	return wire_done(&w, "health", e);
 }
 
@@ -205,18 +227,30 @@ void guest_logs_put(struct buf *b, const struct guest_logs *in)
 	wire_put_int(b, in->source, 1);
 	wire_put_int(b, in->follow, 1);
 	wire_put_int(b, in->tail, 4);
+	if (!in->times && !in->lines && !in->since_us)
+		return;
+	wire_put_int(b, in->times, 1);
+	wire_put_int(b, in->lines, 4);
+	wire_put_int(b, in->since_us, 8);
 }
 
 int guest_logs_get(const void *p, size_t len, struct guest_logs *out, struct err *e)
 {
 	struct wire w = { p, len, false };
-	uint64_t follow;
+	uint64_t follow, times = 0;
 
 	*out = (struct guest_logs){ 0 };
 	out->source = (uint8_t)wire_int(&w, 1);
 	follow = wire_int(&w, 1);
 	out->follow = follow == 1;
 	out->tail = (uint32_t)wire_int(&w, 4);
+	if (w.left) {
+		times = wire_int(&w, 1);
+		out->times = times == 1;
+		out->lines = (uint32_t)wire_int(&w, 4);
+		out->since_us = wire_int(&w, 8);
+		w.bad |= times > 1 || (!times && !out->lines && !out->since_us);
+	}
 	w.bad |= out->source > GUEST_LOG_ENTRYPOINT || follow > 1;
 	return wire_done(&w, "logs", e);
 }
@@ -242,6 +276,19 @@ int guest_error_get(const void *p, size_t len, struct guest_error *out, struct e
 void guest_u32_put(struct buf *b, uint32_t v)
 {
 	wire_put_int(b, v, 4);
+}
+
+void guest_u64_put(struct buf *b, uint64_t v)
+{
+	wire_put_int(b, v, 8);
+}
+
+int guest_u64_get(const void *p, size_t len, uint64_t *out, struct err *e)
+{
+	struct wire w = { p, len, false };
+
+	*out = wire_int(&w, 8);
+	return wire_done(&w, "number", e);
 }
 
 int guest_u32_get(const void *p, size_t len, uint32_t *out, struct err *e)

@@ -41,8 +41,29 @@ enum guest_type {
 	GUEST_EOF = 20,	       // a stream has ended
 	GUEST_SIGNAL = 21,     // u32: signal for the command's process group
 	GUEST_EXIT = 22,       // u32: wait status; after EOF of streams 1 and 2
-	// Reserved: 32-47 sessions and terminals, 48-63 files, 64-79 port forward,
-	// 80-95 hooks, quiesce, repair, thaw, secrets, 96-111 probes.
+	// Terminals and sessions: guest/session.h.
+	GUEST_TERMINAL = 32, // the host's terminal has this size; before the request, and later
+	GUEST_SESSION_START = 33,  // answered by STARTED, then as a command
+	GUEST_ATTACH = 34,	   // answered by SESSION, then as a command
+	GUEST_SESSION = 35,	   // what there is to say of one
+	GUEST_SESSIONS = 36,	   // answered by SESSION for each, then OK
+	GUEST_SESSION_SIGNAL = 37, // answered by OK
+	GUEST_INPUT_TAKEN = 38,	   // another connection has the session's input now
+	GUEST_SKIPPED = 39,	   // u64: bytes of output that were left out here
+	// Files and port forward: guest/transfer.h. Answered by STARTED or ERROR, then streams.
+	GUEST_PUT = 48,
+	GUEST_GET = 49,
+	GUEST_FORWARD = 64,
+	// Around a capture: guest/hook.h. Answered by HOOK_DONE or ERROR.
+	GUEST_SLEEP = 80,
+	GUEST_REPAIR = 81,
+	GUEST_THAW = 82,
+	GUEST_HOOK_DONE = 83,
+	// Rotation: guest/drive.h. Answered by OK or ERROR.
+	GUEST_SECRETS_CHANGED = 88,
+	GUEST_CONFIG_CHANGED = 89,
+	// Reserved: 40-47 sessions and terminals, 50-63 files, 65-79 port forward,
+	// 84-87 and 90-95 hooks, 96-111 probes.
 };
 
 enum { GUEST_STDIN, GUEST_STDOUT, GUEST_STDERR, GUEST_STREAMS };
@@ -95,7 +116,7 @@ struct guest_welcome {
 	struct guest_words env;	   // K=V: for the entrypoint and every command
 	char cwd[GUEST_PATH];	   // "" is /
 	char user[GUEST_TEXT];	   // "" is root; a name, a number or either:group
-	struct guest_words probes; // reserved: sent empty
+	struct guest_words probes; // as of guest/probe.h
 };
 void guest_welcome_clear(struct guest_welcome *w);
 
@@ -117,7 +138,14 @@ struct guest_health {
 	uint32_t entry_state;  // enum guest_entry_state
 	uint32_t entry_status; // wait status once ended
 	bool ready;
+	bool more;			      // the rest is there: the request asked for it
+	uint32_t probe_state, probe_failures; // enum guest_probe_state; one after the other
+	uint64_t probe_age_ms;		      // since the last probe ended
+	char probe_why[128];		      // of the last failure
+	char worker[16];	// what the guest's program says of itself, "" for nothing
+	uint64_t worker_age_ms; // since it said so
 };
+enum guest_probe_state { GUEST_HEALTH_NONE, GUEST_HEALTH_UNKNOWN, GUEST_HEALTHY, GUEST_UNHEALTHY };
 
 struct guest_exec {
 	struct guest_words argv, env;
@@ -125,7 +153,11 @@ struct guest_exec {
 	char user[GUEST_TEXT]; // "": root
 	uint32_t flags;	       // enum guest_exec_flags
 };
-enum guest_exec_flags { GUEST_EXEC_TTY = 1 /* reserved */, GUEST_EXEC_NO_STDIN = 2 };
+enum guest_exec_flags {
+	GUEST_EXEC_TTY = 1, // in a terminal: streams 1 and 2 are one
+	GUEST_EXEC_NO_STDIN = 2,
+	GUEST_EXEC_SHELL = 4, // the user's shell in place of the first word
+};
 void guest_exec_clear(struct guest_exec *x);
 
 struct guest_down {
@@ -138,7 +170,12 @@ struct guest_logs {
 	uint8_t source; // enum guest_log
 	bool follow;
 	uint32_t tail; // bytes kept from the end; 0: all there is
+	// Sent only when one of them is set.
+	bool times;	   // each line begins with when it was written
+	uint32_t lines;	   // lines kept from the end; 0: all
+	uint64_t since_us; // UTC: nothing older
 };
+#define GUEST_LOG_TIME 25u // bytes of such a beginning: "2026-11-21T10:04:30.281Z "
 
 // err.kind and the words; what the receiver makes its own struct err of.
 struct guest_error {
@@ -169,6 +206,8 @@ int guest_logs_get(const void *p, size_t len, struct guest_logs *out, struct err
 void guest_error_put(struct buf *b, const struct guest_error *in);
 int guest_error_get(const void *p, size_t len, struct guest_error *out, struct err *e) MUST_CHECK;
 void guest_u32_put(struct buf *b, uint32_t v);
+void guest_u64_put(struct buf *b, uint64_t v);
+int guest_u64_get(const void *p, size_t len, uint64_t *out, struct err *e) MUST_CHECK;
 int guest_u32_get(const void *p, size_t len, uint32_t *out, struct err *e) MUST_CHECK;
 // Appends header and payload.
 void guest_frame_put(struct buf *b, enum guest_type type, uint16_t stream, const void *p,

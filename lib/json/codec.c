@@ -15,7 +15,7 @@ static int get_member(const struct field *f, const cJSON *in, void *at, struct e
 {
 	if (cJSON_IsNull(in) && f->flags & FIELD_NULLABLE) {
 		codec_free_member(f, at);
-		memset(at, 0, f->size);
+		memset(at, f->flags & FIELD_UNKNOWN ? 0xff : 0, f->size);
 		return 0;
 	}
 	if (cJSON_IsNull(in) && f->kind != KIND_RAW)
@@ -111,6 +111,13 @@ void codec_free(const struct field *tab, void *rec)
 {
 	for (const struct field *f = tab; f->key; f++)
 		codec_free_member(f, (char *)rec + f->at);
+}
+
+void codec_unknown(const struct field *tab, void *rec)
+{
+	for (const struct field *f = tab; f->key; f++)
+		if (f->flags & FIELD_UNKNOWN)
+			memset((char *)rec + f->at, 0xff, f->size);
 }
 
 void codec_free_list(const struct field *tab, size_t item_size, struct codec_list *l)

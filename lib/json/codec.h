@@ -38,6 +38,9 @@ enum field_flags {
 	// with its first member empty). Implies that absent is accepted unless FIELD_REQUIRED.
 	FIELD_NULLABLE = 2,
 	FIELD_OMIT_EMPTY = 4, // left out of the text when empty (as above, also BOOL false, lists)
+	// A figure (UINT, INT, REAL) that may not have been measured: empty is codec_unknown's
+	// mark, so that a 0 is a 0. With FIELD_NULLABLE or FIELD_OMIT_EMPTY.
+	FIELD_UNKNOWN = 8,
 };
 
 typedef int (*field_check)(const char *text, struct err *e);
@@ -91,6 +94,9 @@ void codec_print_list(const struct field *tab, size_t item_size, const struct co
 // Only checks that the text is one strict JSON value.
 int codec_check(const char *text, size_t len, struct err *e) MUST_CHECK;
 void codec_free(const struct field *tab, void *rec);
+// Marks every FIELD_UNKNOWN member as not measured: all its bits are ones (a REAL is then no
+// number).
+void codec_unknown(const struct field *tab, void *rec);
 void codec_free_list(const struct field *tab, size_t item_size, struct codec_list *l);
 // Appends a zeroed item and returns it; what was returned before may move.
 void *codec_list_add(struct codec_list *l, size_t item_size);

@@ -289,10 +289,10 @@ void codec_free_member(const struct field *f, void *at)
 	}
 }
 
-static bool is_zero(const unsigned char *at, size_t size)
+static bool is_all(unsigned char byte, const unsigned char *at, size_t size)
 {
 	for (size_t i = 0; i < size; i++)
-		if (at[i])
+		if (at[i] != byte)
 			return false;
 	return true;
 }
@@ -302,6 +302,8 @@ bool codec_is_empty(const struct field *f, const void *at)
 	const struct codec_list *l = at;
 	bool flag;
 
+	if (f->flags & FIELD_UNKNOWN)
+		return is_all(0xff, at, f->size);
 	switch (f->kind) {
 	case KIND_TEXT:
 		return *(const char *)at == '\0';
@@ -314,7 +316,7 @@ bool codec_is_empty(const struct field *f, const void *at)
 	case KIND_UINT:
 	case KIND_INT:
 	case KIND_ENUM:
-		return is_zero(at, f->size);
+		return is_all(0, at, f->size);
 	case KIND_REAL:
 		return *(const double *)at == 0;
 	case KIND_RECORD:

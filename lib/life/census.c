@@ -12,7 +12,7 @@
 
 static const char *const kind_names[] = { "tap",   "bridge",  "table",	 "cgroup",   "jail",
 					  "mount", "process", "unit",	 "property", "socket",
-					  "draft", "claim",   "run-dir", NULL };
+					  "draft", "claim",   "run-dir", "drives",   NULL };
 
 const struct field census_row_fields[] = {
 	{ FIELD_SLOT(struct census_row, schema_version, uint32_t), .kind = KIND_UINT, .min = 1,

@@ -22,6 +22,7 @@ enum census_kind {
 	CENSUS_DRAFT, // .new-*, .old-*: what was being made or removed
 	CENSUS_CLAIM, // ids/<i>
 	CENSUS_RUN_DIR,
+	CENSUS_DRIVES, // secrets and configuration on the ramfs
 	CENSUS_KINDS
 };
 

@@ -148,12 +148,27 @@ static int take_run_dir(struct census *c, int dir, const char *path, const char 
 	return S_ISDIR(st.st_mode) ? census_each(c, full, take_socket, e) : 0;
 }
 
+// Between an end and the next start nothing of an instance is on the ramfs.
+static int take_drives(struct census *c, int dir, const char *path, const char *name, struct err *e)
+{
+	path_text full;
+
+	(void)dir;
+	(void)e;
+	path_join(full, path, name);
+	census_judge_live(census_add(c, CENSUS_DRIVES, full, NULL), census_by_id(c, name));
+	return 0;
+}
+
 int census_run_dirs(struct census *c, struct err *e)
 {
 	path_text path;
 
 	path_join(path, path_run(), "instances");
-	return census_each(c, path, take_run_dir, e);
+	if (census_each(c, path, take_run_dir, e) < 0)
+		return -e->no;
+	path_join(path, path_run(), "secrets");
+	return census_each(c, path, take_drives, e);
 }
 
 // What the sweep would remove: paths below the state directory, one a line.

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "life/cli.h"
 #include "base/log.h"
-#include "life/stats.h"
 #include "life/steps.h"
 #include "life/verbs.h"
 #include "state/instances.h"
@@ -222,17 +221,6 @@ int cli_destroy(const struct call *call, struct buf *out, struct err *e)
 	if (arg_all && call->argc != 1)
 		return err_usage(e, "--all takes one TENANT or TENANT/POOL");
 	return arg_all ? destroy_all(call, out, e) : each_operand(call, destroy_one, out, e);
-}
-
-int cli_stats(const struct call *call, struct buf *out, struct err *e)
-{
-	struct stats s = { 0 };
-	struct address a;
-
-	if (instances_resolve(call->argv[0], &a, e) < 0 || stats_read(&a, &s, e) < 0)
-		return -e->no;
-	codec_print(stats_fields, &s, out);
-	return 0;
 }
 
 typedef int (*step_fn)(const struct address *a, int wait_ms, struct err *e);

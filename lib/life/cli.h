@@ -3,11 +3,14 @@
 #pragma once
 #include "base/tool.h"
 
-extern const struct opt cli_stop_opts[], cli_destroy_opts[];
+extern const struct opt cli_stop_opts[], cli_destroy_opts[], cli_top_opts[];
 int cli_start(const struct call *call, struct buf *out, struct err *e);
 int cli_stop(const struct call *call, struct buf *out, struct err *e);
 int cli_destroy(const struct call *call, struct buf *out, struct err *e);
-int cli_stats(const struct call *call, struct buf *out, struct err *e);
+// Without operands: of all instances below that address, no tenant: of all there are.
+struct address;
+int cli_stats(const struct call *call, const struct address *below, struct buf *out, struct err *e);
+int cli_top(const struct call *call, struct buf *out, struct err *e);
 // The steps, called by mvm-instance@.service and mvm-sup.
 int cli_prepare(const struct call *call, struct buf *out, struct err *e);
 int cli_commit(const struct call *call, struct buf *out, struct err *e);

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
+#include "audit/context.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/path.h"
 #include "base/proc.h"
+#include "disk/drive.h"
 #include "life/backend.h"
 #include "life/console.h"
 #include "life/held.h"
@@ -10,12 +12,14 @@
 #include "life/metad.h"
 #include "life/steps.h"
 #include "state/transition.h"
+#include "sys/cgroup.h"
 #include "sys/jail.h"
 
 #define CONSOLE_LOOK 65536 // of the console's end, for the cause of an end
 #define CONSOLE_SHOW 6	   // lines of it in a message
 #define TOOL_MS	     60000
 #define GOING_DOWN   "mvm-guestd: going down: "
+#define OVER_MEMORY  "the VMM was killed: over its memory limit"
 
 struct ending {
 	enum instance_status status;
@@ -57,12 +61,49 @@ static enum exit_cause guest_cause(const struct buf *console)
 	return EXIT_GUEST_RESET;
 }
 
+// systemd may learn of the end before it learns of its cause; finish runs in the unit's group and
+// can see for itself. mvm-sup has looked.
+static bool over_memory(void)
+{
+	enum backend_kind kind = BACKEND_DIRECT;
+	struct cgroup_host host = { 0 };
+	struct err ignored = { 0 };
+	cleanup_fd int group = -1;
+
+	if (environment_is("SERVICE_RESULT", "oom-kill"))
+		return true;
+	if (backend_kind(&kind, &ignored) < 0 || kind != BACKEND_SYSTEMD ||
+	    cgroup_find(&host, &ignored) < 0)
+		return false;
+	group = cgroup_open_pid(&host, getpid(), &ignored);
+	return group >= 0 && cgroup_was_oom(group);
+}
+
+// By SIGSYS; Firecracker and mvm-fc-qemu catch it of their threads and of QEMU, and end with this.
+static bool forbidden_call(void)
+{
+	return environment_is("EXIT_STATUS", "SYS") ||
+	       (environment_is("EXIT_CODE", "exited") && environment_is("EXIT_STATUS", "148"));
+}
+
+static void tell_end(enum exit_cause cause, char out[80])
+{
+	if (cause == EXIT_OOM)
+		(void)snprintf(out, 80, OVER_MEMORY);
+	else
+		(void)snprintf(out, 80, "the VMM ended (%s)",
+			       cause == EXIT_FORBIDDEN_CALL ? "killed: a forbidden system call"
+							    : exit_cause_names[cause]);
+}
+
 static enum exit_cause own_cause(const struct buf *console)
 {
-	if (environment_is("SERVICE_RESULT", "oom-kill"))
+	if (over_memory())
 		return EXIT_OOM;
 	if (environment_is("SERVICE_RESULT", "timeout"))
 		return EXIT_TIMEOUT;
+	if (forbidden_call())
+		return EXIT_FORBIDDEN_CALL;
 	if (environment_is("EXIT_CODE", "killed"))
 		return EXIT_KILLED;
 	if (environment_is("EXIT_CODE", "exited") && environment_is("EXIT_STATUS", "0"))
@@ -73,13 +114,13 @@ static enum exit_cause own_cause(const struct buf *console)
 static void ended_by_itself(const struct address *a, struct ending *end)
 {
 	cleanup_buf struct buf console = BUF_INIT;
-	char lines[600];
+	char lines[600], how[80];
 
 	read_console(a, &console, lines, sizeof(lines));
 	end->status = INSTANCE_STOPPED;
 	end->cause = own_cause(&console);
-	(void)snprintf(end->message, sizeof(end->message), "the VMM ended (%s); console: %s",
-		       exit_cause_names[end->cause], lines);
+	tell_end(end->cause, how);
+	(void)snprintf(end->message, sizeof(end->message), "%s; console: %s", how, lines);
 }
 
 // The launcher's helper, or prepare, wrote down why; when the VMM was quicker than the helper the
@@ -89,17 +130,21 @@ static void start_failed(const struct address *a, const struct instance *i, stru
 	cleanup_start struct start_record start = { 0 };
 	cleanup_buf struct buf console = BUF_INIT;
 	struct err e = { 0 }, why = { 0 };
-	char lines[500];
+	char lines[500], how[80];
 
 	end->status = i->op.spent ? INSTANCE_STOPPED : (enum instance_status)i->op.from;
 	end->cause = EXIT_START_FAILED;
 	if (launch_load_start(a->instance, &start, &e) == 0 && start.error.code[0])
 		end->error = start.error;
 	// The backend's patience ends before ours: then the VMM's end is not the cause.
-	if (environment_is("SERVICE_RESULT", "timeout"))
+	if (over_memory() || forbidden_call()) {
+		tell_end(over_memory() ? EXIT_OOM : EXIT_FORBIDDEN_CALL, how);
+		(void)err_kind(&why, ERR_FAILED, "%s", how);
+	} else if (environment_is("SERVICE_RESULT", "timeout")) {
 		(void)err_kind(&why, ERR_TIMEOUT, "the start took longer than its unit allows");
-	else if (!end->error.code[0])
+	} else if (!end->error.code[0]) {
 		(void)err_kind(&why, ERR_FAILED, "the VMM ended before the guest was ready");
+	}
 	lines[0] = '\0';
 	if (launch_written(a->instance))
 		read_console(a, &console, lines, sizeof(lines));
@@ -134,8 +179,29 @@ static bool decide(const struct address *a, const struct instance *i, struct end
 	return true;
 }
 
+// What ended by itself was nobody's wish. What a guest wrote on its console stays out of the log:
+// it may be a secret.
+static void note(const struct held *h, const struct ending *end, int verb, struct audit_context *by)
+{
+	const char *console = strstr(end->message, "; console: ");
+	int len = console ? (int)(console - end->message) : (int)strlen(end->message);
+
+	if (end->cause == EXIT_ASKED) {
+		audit_note(&h->a, verb == DO_SLEEP ? AUDIT_INSTANCE_SLEPT : AUDIT_INSTANCE_STOPPED,
+			   by, "%s", "");
+	} else if (end->cause == EXIT_START_FAILED) {
+		audit_note(&h->a, AUDIT_START_FAILED, by, "%.*s", len, end->message);
+	} else {
+		by->why = AUDIT_GUEST;
+		by->request_id[0] = '\0';
+		audit_note(&h->a, AUDIT_INSTANCE_EXITED, by, "%s", exit_cause_names[end->cause]);
+	}
+}
+
 static int record(struct held *h, const struct ending *end, struct err *e)
 {
+	int verb = h->i.op.verb;
+	struct audit_context by;
 	bool ran = h->i.status == INSTANCE_RUNNING || h->i.status == INSTANCE_WARM;
 
 	if (held_save_exit(h, end->cause, end->message, end->error.code[0] ? &end->error : NULL,
@@ -150,6 +216,8 @@ static int record(struct held *h, const struct ending *end, struct err *e)
 		h->i.failures++;
 	memset(&h->i.vmm_process, 0, sizeof(h->i.vmm_process));
 	h->i.boot_id[0] = '\0';
+	audit_context_of(h->store.dir, h->i.op.id, &by);
+	note(h, end, verb, &by);
 	instance_op_clear(&h->i);
 	return held_save(h, e);
 }
@@ -162,6 +230,9 @@ static int release(const struct address *a, int vmm, struct err *e)
 	address_print(a, address);
 	if (fault_point("life-finish-release"))
 		return err_sys(e, "fault");
+	// Secrets before all else; no VMM has them open any more.
+	if (drive_release(a, e) < 0)
+		return err_wrap(e, "drives");
 	// The document first: it is the TAP that makes its address true.
 	if (metad_withdraw(a, e) < 0 || proc_tool(argv, NULL, NULL, TOOL_MS, e) < 0)
 		return -e->no;

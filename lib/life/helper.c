@@ -1,25 +1,81 @@
 // SPDX-License-Identifier: MIT
 #include "life/helper.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "base/proc.h"
 #include "fc/api.h"
 #include "guest/host.h"
+#include "life/figures.h"
+#include "sys/sandbox.h"
+#include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
+#include <sys/socket.h>
 
 #define API_UP_MS 10000
 // A request is answered in order behind those before it; only the start itself takes long.
 #define API_CALL_MS 60000
 #define BARRIER_MS  5000
 
+// Open until the VMM has it open too: so long a FIFO keeps its size.
+static int hold_metrics(const struct helper *h)
+{
+	struct err e = { 0 };
+	int fd = figures_hold(h->run_fd, h->launch->uid, &e);
+
+	if (fd < 0 && e.kind != ERR_MISSING)
+		log_warn(h->launch->address, "%s", e.msg);
+	return fd;
+}
+
+// From its first answer on the VMM may be a stranger's, and so may the guest: what is left is to
+// talk to them, to write start.json, and to end the VMM, which has another uid.
+static int settle(const struct helper *h, struct err *e)
+{
+	static const struct sandbox_rule rules[] = {
+		SANDBOX_NO_CODE,
+		{ .call = "socket", .mask = UINT32_MAX, .value = AF_UNIX },
+		{ .call = "socketpair", .mask = UINT32_MAX, .value = AF_UNIX },
+		{ 0 }
+	};
+	path_text dir;
+	cleanup_fd int ours = -1;
+
+	path_run_instance(h->instance, dir);
+	ours = fd_open_dir(AT_FDCWD, dir, e);
+	if (ours < 0)
+		return -e->no;
+	const struct sandbox_path paths[] = {
+		{ ours, SANDBOX_READ | SANDBOX_LIST | SANDBOX_WRITE },
+		{ h->run_fd, SANDBOX_READ | SANDBOX_LIST },
+	};
+
+	sandbox_drop_bounding();
+	if (sandbox_drop_capabilities(1u << CAP_KILL | 1u << CAP_DAC_OVERRIDE, e) < 0)
+		return -e->no;
+	return sandbox_settle(
+		paths, COUNT(paths),
+		"openat openat2 connect accept4 recvfrom recvmsg sendto sendmsg "
+		"shutdown getsockopt setsockopt getsockname getpeername pipe2 eventfd2 "
+		"ioctl fsync renameat renameat2 unlinkat fchmod ftruncate umask "
+		"readlink readlinkat statx uname getuid geteuid getgid getegid "
+		"pidfd_send_signal",
+		rules, e);
+}
+
 static int configure(const struct helper *h, struct start_record *r, struct err *e)
 {
+	cleanup_fd int metrics = hold_metrics(h);
 	const struct launch_request *q = h->launch->requests.items;
 	cleanup_api struct api *api = NULL;
 	int64_t deadline = clock_ms() + API_UP_MS;
 
 	if (api_open(h->run_fd, "api.sock", h->launch->uid, deadline, h->vmm_fd, &api, e) < 0)
 		return -e->no;
+	if (settle(h, e) < 0)
+		return err_wrap(e, "give up rights");
 	start_stage_add(r, "api-up", (uint64_t)(clock_ms() - h->begun_ms));
 	for (size_t i = 0; i < h->launch->requests.len; i++) {
 		if (api_call(api, q[i].method, q[i].path, q[i].body, API_CALL_MS, NULL, e) < 0)
@@ -50,7 +106,7 @@ static int welcome_from(const struct launch *l, struct guest_welcome *w, struct 
 		return -e->no;
 	w->net.prefix = l->prefix;
 	if (add_words(&w->argv, &l->entrypoint, e) < 0 ||
-	    add_words(&w->env, &l->environment, e) < 0)
+	    add_words(&w->env, &l->environment, e) < 0 || add_words(&w->probes, &l->probes, e) < 0)
 		return -e->no;
 	return 0;
 }

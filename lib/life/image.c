@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "audit/audit.h"
 #include "base/fault.h"
 #include "base/fd.h"
 #include "life/image_part.h"
@@ -192,13 +193,19 @@ static int append_record(const struct store *s, const struct image_record *r, st
 	return fsync(fd) < 0 ? err_sys(e, "sync " BUILDS_FILE) : 0;
 }
 
-static int make_current(const struct store *s, int artifacts, const struct image_record *r,
-			struct err *e)
+static int make_current(const struct address *a, const struct store *s, int artifacts,
+			const struct image_record *r, struct err *e)
 {
 	if (!r->changed)
 		return 0;
 	// The history first: a crash between the two shows as a build that is done again.
-	return append_record(s, r, e) < 0 ? -e->no : switch_current(artifacts, r->revision_hash, e);
+	if (append_record(s, r, e) < 0)
+		return -e->no;
+	audit_note(a, r->action == IMAGE_BUILD ? AUDIT_POOL_BUILT : AUDIT_POOL_ROLLED_BACK, NULL,
+		   "revision %s, before %s, profile %s, from %s", r->revision_hash,
+		   r->previous_hash[0] ? r->previous_hash : "none", r->profile,
+		   r->source[0] ? r->source : "the history");
+	return switch_current(artifacts, r->revision_hash, e);
 }
 
 static int begin(const struct address *a, enum image_action action, int wait_ms, struct store *s,
@@ -226,8 +233,8 @@ static int describe(struct image_record *r, const struct image_manifest *m, stru
 	return 0;
 }
 
-int image_import(const struct address *a, const char *dir, bool dry_run, int wait_ms,
-		 struct image_record *ret, struct err *e)
+static int import(const struct address *a, const char *dir, bool dry_run, int wait_ms,
+		  struct image_record *ret, struct err *e)
 {
 	cleanup_source struct image_source source = IMAGE_SOURCE_NONE;
 	cleanup_store struct store s = STORE_NONE;
@@ -245,7 +252,15 @@ int image_import(const struct address *a, const char *dir, bool dry_run, int wai
 	artifacts = open_artifacts(&s, e);
 	if (artifacts < 0 || add_revision(artifacts, &source, e) < 0)
 		return err_wrap(e, "%s", s.name);
-	return make_current(&s, artifacts, ret, e) < 0 ? err_wrap(e, "%s", s.name) : 0;
+	return make_current(a, &s, artifacts, ret, e) < 0 ? err_wrap(e, "%s", s.name) : 0;
+}
+
+int image_import(const struct address *a, const char *dir, bool dry_run, int wait_ms,
+		 struct image_record *ret, struct err *e)
+{
+	if (import(a, dir, dry_run, wait_ms, ret, e) == 0)
+		return 0;
+	return dry_run ? -e->no : audit_note_failed(a, AUDIT_POOL_BUILT, NULL, e);
 }
 
 struct before {
@@ -295,8 +310,8 @@ static int before_current(const struct store *s, const char *now, char out[65], 
 	return 0;
 }
 
-int image_rollback(const struct address *a, const char *hash, bool dry_run, int wait_ms,
-		   struct image_record *ret, struct err *e)
+static int rollback(const struct address *a, const char *hash, bool dry_run, int wait_ms,
+		    struct image_record *ret, struct err *e)
 {
 	cleanup(manifest_free) struct image_manifest m = { 0 };
 	cleanup_store struct store s = STORE_NONE;
@@ -317,7 +332,15 @@ int image_rollback(const struct address *a, const char *hash, bool dry_run, int 
 		return err_wrap(e, "%s", s.name);
 	if (dry_run)
 		return 0;
-	return make_current(&s, artifacts, ret, e) < 0 ? err_wrap(e, "%s", s.name) : 0;
+	return make_current(a, &s, artifacts, ret, e) < 0 ? err_wrap(e, "%s", s.name) : 0;
+}
+
+int image_rollback(const struct address *a, const char *hash, bool dry_run, int wait_ms,
+		   struct image_record *ret, struct err *e)
+{
+	if (rollback(a, hash, dry_run, wait_ms, ret, e) == 0)
+		return 0;
+	return dry_run ? -e->no : audit_note_failed(a, AUDIT_POOL_ROLLED_BACK, NULL, e);
 }
 
 static int print_line(void *arg, void *rec, struct err *e)

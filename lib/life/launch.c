@@ -3,6 +3,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/path.h"
+#include "state/pool.h"
 #include <fcntl.h>
 
 static const char *const mode_names[] = { "boot", "load", NULL };
@@ -39,6 +40,21 @@ static int check_absolute(const char *s, struct err *e)
 	return s[0] == '/' ? 0 : err_usage(e, "'%s' is not an absolute path", s);
 }
 
+static int check_file_name(const char *s, struct err *e)
+{
+	return s[0] == '.' || strchr(s, '/') ? err_usage(e, "'%s' is not a file name", s) : 0;
+}
+
+static const struct field bind_fields[] = {
+	{ FIELD_SLOT(struct launch_bind, from, char *), .kind = KIND_STRING,
+	  .flags = FIELD_REQUIRED, .max = PATH_LEN, .check = check_absolute,
+	  .doc = "the file outside of the jail" },
+	{ FIELD_SLOT(struct launch_bind, name, char[64]), .kind = KIND_TEXT,
+	  .flags = FIELD_REQUIRED, .min = 1, .check = check_file_name,
+	  .doc = "its name in the jail's root" },
+	FIELD_END
+};
+
 const struct field launch_fields[] = {
 	{ FIELD_SLOT(struct launch, address, address_text), .kind = KIND_TEXT,
 	  .flags = FIELD_REQUIRED, .check = check_address, .doc = "tenant/pool/instance" },
@@ -50,8 +66,13 @@ const struct field launch_fields[] = {
 	  .max = PATH_LEN, .check = check_absolute, .doc = "the VMM's root directory" },
 	{ FIELD_SLOT(struct launch, uid, uint32_t), .kind = KIND_UINT, .flags = FIELD_REQUIRED,
 	  .min = VM_UID_BASE, .max = UINT32_MAX, .doc = "uid and gid of the VM" },
+	{ FIELD_SLOT(struct launch, seccomp, int), .kind = KIND_ENUM, .names = pool_seccomp_names,
+	  .doc = "baseline or strict" },
 	{ FIELD_SLOT(struct launch, argv, struct codec_list), .kind = KIND_TEXTS,
 	  .flags = FIELD_REQUIRED, .max = 64, .doc = "program and arguments" },
+	{ FIELD_SLOT(struct launch, binds, struct codec_list), .kind = KIND_LIST, .max = 8,
+	  .sub = bind_fields, .item_size = sizeof(struct launch_bind),
+	  .doc = "files to bind into the jail, read-only" },
 	{ FIELD_SLOT(struct launch, requests, struct codec_list), .kind = KIND_LIST,
 	  .flags = FIELD_REQUIRED, .max = 64, .sub = request_fields,
 	  .item_size = sizeof(struct launch_request), .doc = "API calls in order" },
@@ -67,6 +88,8 @@ const struct field launch_fields[] = {
 	  .doc = "what the guest runs, none when empty" },
 	{ FIELD_SLOT(struct launch, environment, struct codec_list), .kind = KIND_TEXTS, .max = 256,
 	  .doc = "K=V for the entrypoint and every command" },
+	{ FIELD_SLOT(struct launch, probes, struct codec_list), .kind = KIND_TEXTS, .max = 1024,
+	  .doc = "how the guest is probed, not at all when empty" },
 	{ FIELD_SLOT(struct launch, ready_timeout_ms, uint64_t), .kind = KIND_UINT,
 	  .flags = FIELD_REQUIRED, .min = 1, .max = 600000, .doc = "how long the guest may take" },
 	FIELD_END

@@ -18,13 +18,22 @@ struct launch_request {
 	char *body; // raw JSON
 };
 
+// A file that is not linked into the jail but bound over a name in its root, read-only, in the
+// VMM's own mount namespace: drives on the ramfs.
+struct launch_bind {
+	char *from; // absolute
+	char name[64];
+};
+
 struct launch {
 	address_text address;
 	char vmm[12];		    // "firecracker" or "qemu"
 	int mode;		    // enum launch_mode
 	char *jail;		    // the chroot: .../jails/<vmm>/<i>/root
 	uint32_t uid;		    // uid and gid of the VM
+	int seccomp;		    // enum pool_seccomp
 	struct codec_list argv;	    // char *: program (absolute) and arguments
+	struct codec_list binds;    // struct launch_bind
 	struct codec_list requests; // struct launch_request
 	// What the guest is told when it dials R.
 	char hostname[65];
@@ -32,6 +41,7 @@ struct launch {
 	uint8_t prefix;
 	struct codec_list entrypoint;  // char *
 	struct codec_list environment; // char *: K=V
+	struct codec_list probes;      // char *: words as of guest/probe.h
 	uint64_t ready_timeout_ms;
 };
 extern const struct field launch_fields[];

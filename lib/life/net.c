@@ -150,5 +150,6 @@ int net_policy(const struct address *a, const struct net_call *c, struct net_rep
 	for (size_t i = 0; i < p.nft.guest_count; i++)
 		if (net_guest_put(&j, &p, i, e) < 0)
 			return -e->no;
+	nl_free_behind(&j.filter); // the change holds already
 	return net_job_close(&j, ret, e);
 }

@@ -97,8 +97,8 @@ static void add_guests(const struct net_plan *p, struct info *to)
 		name_mac(p->nft.net_id, g->ip - p->nft.subnet.base, row->mac);
 		row->egress = g->egress;
 		row->metadata = g->metadata;
-		row->ingress_kbit = p->guests[i].ingress / 125;
-		row->egress_kbit = g->rate / 125;
+		row->ingress_kbit = p->guests[i].ingress / BYTES_PER_KBIT;
+		row->egress_kbit = g->rate / BYTES_PER_KBIT;
 	}
 }
 

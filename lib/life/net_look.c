@@ -129,13 +129,8 @@ static void look_at_ports(const struct net_look *l, const struct net_plan *p, st
 
 	for (size_t i = 0; b && i < l->links.len; i++) {
 		const struct link_row *row = &l->links.items[i];
-		bool known = false;
 
-		if (row->master != b->index)
-			continue;
-		for (size_t g = 0; g < p->nft.guest_count; g++)
-			known |= str_eq(p->nft.guests[g].port, row->name);
-		if (!known)
+		if (row->master == b->index && !net_plan_has_port(p, row->name))
 			net_issue_add(v, "ports", fix, "%s is on %s and is no instance's TAP",
 				      row->name, b->name);
 	}
@@ -178,14 +173,6 @@ struct running {
 	const char *fix;
 };
 
-static bool has_guest(const struct net_plan *p, const char *tap)
-{
-	for (size_t i = 0; i < p->nft.guest_count; i++)
-		if (str_eq(p->nft.guests[i].port, tap))
-			return true;
-	return false;
-}
-
 // An instance that runs has its TAP on the bridge.
 static int look_at_instance(void *arg, const struct address *a, const struct instance *i,
 			    const struct err *why, struct err *e)
@@ -198,7 +185,7 @@ static int look_at_instance(void *arg, const struct address *a, const struct ins
 	if (!i)
 		net_issue_add(r->v, "records", "see the message", "%s: %s", text, why->msg);
 	else if ((i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM) &&
-		 !has_guest(r->p, i->net.tap_dev))
+		 !net_plan_has_port(r->p, i->net.tap_dev))
 		net_issue_add(r->v, "taps", r->fix, "%s of %s is not on the bridge", i->net.tap_dev,
 			      text);
 	return 0;

@@ -6,7 +6,13 @@
 
 #include "base/num.h"
 
-#define BYTES_PER_KBIT 125
+bool net_plan_has_port(const struct net_plan *p, const char *link)
+{
+	for (size_t i = 0; i < p->nft.guest_count; i++)
+		if (str_eq(p->nft.guests[i].port, link))
+			return true;
+	return false;
+}
 
 void net_plan_free(struct net_plan *p)
 {

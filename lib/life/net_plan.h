@@ -6,6 +6,8 @@
 #include "sys/link.h"
 #include "sys/nft.h"
 
+#define BYTES_PER_KBIT 125
+
 // A guest's record beside its rules; in the order of nft.guests.
 struct net_guest {
 	struct address a;
@@ -26,6 +28,8 @@ struct net_plan {
 	}
 #define cleanup_net_plan cleanup(net_plan_free)
 void net_plan_free(struct net_plan *p);
+// Is the link one of the plan's guests'?
+bool net_plan_has_port(const struct net_plan *p, const char *link);
 
 struct net_job;
 // The rules and limits of guest i of the plan, whose pool's ways are in place.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Making a tenant's network what its records ask for, and removing what has no record.
+#include "audit/audit.h"
 #include "base/fault.h"
 #include "life/net_find.h"
 #include "life/net_look.h"
@@ -59,16 +60,11 @@ static int drop_strangers(struct net_job *j, const struct net_plan *p, struct er
 		return 0;
 	if (link_dump(j->route, &l, e) < 0)
 		return -e->no;
-	for (size_t i = 0; i < l.len; i++) {
-		bool known = false;
-
-		if (l.items[i].master != p->bridge.index)
-			continue;
-		for (size_t g = 0; g < p->nft.guest_count; g++)
-			known |= str_eq(p->nft.guests[g].port, l.items[i].name);
-		if (!known && link_detach(j->route, l.items[i].name, &j->changes, e) < 0)
+	for (size_t i = 0; i < l.len; i++)
+		if (l.items[i].master == p->bridge.index &&
+		    !net_plan_has_port(p, l.items[i].name) &&
+		    link_detach(j->route, l.items[i].name, &j->changes, e) < 0)
 			return -e->no;
-	}
 	return 0;
 }
 
@@ -97,21 +93,51 @@ static int mend_ports(const char *tenant, const struct net_call *c, struct net_r
 	return 0;
 }
 
+// What had to be changed shows while it is changed, so this line comes after its deed, also when
+// that came half-way only.
+static void note(const struct address *a, const struct net_report *r)
+{
+	cleanup_buf struct buf text = BUF_INIT;
+	char *const *items = r->changes.items;
+
+	if (!r->changed)
+		return;
+	for (size_t i = 0; i < r->changes.len; i++)
+		buf_fmt(&text, "%s%s", i ? ", " : "", items[i]);
+	audit_note(a, AUDIT_NETWORK_REPAIRED, NULL, "%s", buf_text(&text));
+}
+
+static int mend(const struct address *a, const struct net_call *c, struct net_report *r,
+		struct err *e)
+{
+	cleanup_net_job struct net_job look = NET_JOB_NONE;
+	struct mending m = { .c = c, .r = r, .job = &look };
+
+	if (net_ensure(a->tenant, c, r, e) < 0 || net_job_open(&look, a->tenant, c, e) < 0)
+		return -e->no;
+	// a plan only: what comes next needs what ensure would have made
+	if (c->dry_run && r->changed)
+		return 0;
+	return instances_each(a, mend_instance, &m, e) < 0 ? -e->no
+							   : mend_ports(a->tenant, c, r, e);
+}
+
 static int repair_one(const char *tenant, const struct net_call *c, struct buf *out, struct err *e)
 {
 	cleanup_net_report struct net_report r = { 0 };
-	cleanup_net_job struct net_job look = NET_JOB_NONE;
-	struct mending m = { .c = c, .r = &r, .job = &look };
 	struct address a = { 0 };
+	int mended;
 
-	if (net_ensure(tenant, c, &r, e) < 0 || net_job_open(&look, tenant, c, e) < 0)
-		return err_wrap(e, "%s", tenant);
 	if (COPY(a.tenant, tenant) < 0)
 		return err_usage(e, "'%.64s' is too long", tenant);
-	// a plan only: what comes next needs what ensure would have made
-	if (!(c->dry_run && r.changed) &&
-	    (instances_each(&a, mend_instance, &m, e) < 0 || mend_ports(tenant, c, &r, e) < 0))
+	mended = mend(&a, c, &r, e);
+	if (!c->dry_run)
+		note(&a, &r);
+	if (mended < 0) {
+		if (!c->dry_run)
+			(void)audit_note_failed(&a, AUDIT_NETWORK_REPAIRED, NULL, e);
 		return err_wrap(e, "%s", tenant);
+	}
 	print(&r, out);
 	return 0;
 }

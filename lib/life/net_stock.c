@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 // TAPs in store: made before they are needed, removed when nobody waits.
-#include <fcntl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fault.h"
+#include "base/proc.h"
 #include "life/net_find.h"
 #include "state/alloc.h"
 #include "sys/link.h"
@@ -127,19 +126,6 @@ int net_stock(const char *tenant, unsigned count, bool trim, const struct net_ca
 
 #define TRIM_WAIT_MS 2000
 
-// Nothing of the caller's is kept open: it may wait for the end of a pipe.
-static void leave_descriptors(void)
-{
-	int null;
-
-	(void)syscall(SYS_close_range, 0u, ~0u, 0u);
-	null = open("/dev/null", O_RDWR); // NOLINT(android-cloexec-open): 0, 1 and 2 are for all
-	if (null == 0) {
-		(void)dup2(0, 1);
-		(void)dup2(0, 2);
-	}
-}
-
 void net_trim_later(const char *address, unsigned count)
 {
 	const struct net_call c = { .wait_ms = TRIM_WAIT_MS };
@@ -149,7 +135,6 @@ void net_trim_later(const char *address, unsigned count)
 
 	if (address_parse(address, ADDRESS_TENANT, ADDRESS_INSTANCE, &a, &e) < 0 || fork() != 0)
 		return;
-	(void)setsid();
-	leave_descriptors();
+	proc_leave(-1);
 	_exit(net_stock(a.tenant, count, true, &c, &ignored, &e) < 0);
 }

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
+#include "audit/audit.h"
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/path.h"
 #include "base/proc.h"
+#include "disk/drive.h"
 #include "fc/config.h"
-#include "guest/proto.h"
+#include "guest/probe.h"
 #include "life/backend.h"
+#include "life/figures.h"
 #include "life/held.h"
 #include "life/launch.h"
 #include "life/metad.h"
@@ -18,13 +21,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 
-// Memory of a VMM beside its guest's: mvm-fc-qemu with its translation buffers takes some 130 MiB
-// (reference/testbed.md section 2.2), Firecracker a few.
+// Memory of a VMM beside its guest's, with room to spare for the kernel's: mvm-fc-qemu measures 92
+// MiB and up to 128 of translated code (docs/benchmarks.md), Firecracker a few.
 #define OVERHEAD_QEMU_MIB	 384
 #define OVERHEAD_FIRECRACKER_MIB 96
 #define OVERHEAD_CPU_PCT	 20
 #define OVERHEAD_TASKS		 64
 #define TOOL_MS			 60000
+#define DRIVES_MS		 170000 // a data disk is copied from its seed in that time
 
 // Everything that prepare puts together for one run.
 struct plan {
@@ -36,6 +40,7 @@ struct plan {
 	struct vmm_choice vmm;
 	struct revision revision;
 	uint32_t uid;
+	bool drives[DRIVES]; // which of them it has
 	struct launch launch;
 };
 
@@ -58,8 +63,10 @@ static int take_op(struct held *h, struct err *e)
 	if (transition_check(DO_START, (enum instance_status)h->i.status, &to, e) < 0 ||
 	    usage_of_tenant(&h->tenant, &u, e) < 0 ||
 	    usage_check_start(&h->tenant, &h->pool, &u, &h->i, e) < 0 ||
-	    instance_op_set(&h->i, DO_START, e) < 0)
+	    instance_op_set(&h->i, DO_START, e) < 0) {
+		audit_note_quota(&h->a, e);
 		return -e->no;
+	}
 	return instance_op_take(&h->i, OP_STARTING, e);
 }
 
@@ -72,6 +79,7 @@ static int take_over(struct plan *p, int wait_ms, struct err *e)
 	memcpy(h.i.revision_hash, p->revision.hash, sizeof(h.i.revision_hash));
 	h.i.vmm = (int)p->vmm.kind;
 	(void)snprintf(h.i.vmm_version, sizeof(h.i.vmm_version), "%s", p->vmm.version);
+	h.i.seccomp = p->pool.seccomp_policy;
 	if (held_save(&h, e) < 0)
 		return -e->no;
 	p->i = h.i;
@@ -105,9 +113,11 @@ static int set_limits(const struct plan *p, struct err *e)
 {
 	const struct pool_resources *r = &p->pool.instance_resources;
 	const struct backend_limits l = {
-		.memory_mib =
-			r->mem_mib + (p->vmm.kind == INSTANCE_VMM_QEMU ? OVERHEAD_QEMU_MIB
-								       : OVERHEAD_FIRECRACKER_MIB),
+		// A guest that reads all of its drives on the ramfs makes all of their pages be
+		// there.
+		.memory_mib = r->mem_mib + r->secrets_mib + DRIVE_CONFIG_MIB +
+			      (p->vmm.kind == INSTANCE_VMM_QEMU ? OVERHEAD_QEMU_MIB
+								: OVERHEAD_FIRECRACKER_MIB),
 		.cpu_pct = r->vcpus * 100 + OVERHEAD_CPU_PCT,
 		.tasks = r->vcpus + OVERHEAD_TASKS,
 	};
@@ -128,6 +138,47 @@ static int link_shared(const struct plan *p, const struct jail *jail, const char
 	return err_hint(e, "run 'mvm pool build %s/%s' again", p->a.tenant, p->a.pool);
 }
 
+// By a process of its own: what handles secrets is short and has nothing else to do.
+static int make_drives(struct plan *p, struct err *e)
+{
+	const char *const argv[] = { "mvm-disk", "ensure", p->address, NULL };
+	cleanup_drive_rows struct codec_list rows = { 0 };
+	cleanup_buf struct buf out = BUF_INIT;
+	const struct drive_row *r;
+
+	if (proc_tool(argv, NULL, &out, DRIVES_MS, e) < 0)
+		return -e->no;
+	if (codec_parse_list(drive_row_fields, sizeof(*r), buf_text(&out), out.len, &rows, e) < 0)
+		return err_wrap(e, "mvm-disk");
+	r = rows.items;
+	for (size_t i = 0; i < rows.len; i++)
+		p->drives[r[i].drive] = r[i].present;
+	return 0;
+}
+
+// The data disk is a link, as it lies on the same file system, and the VM's own while it runs; the
+// ramfs is another file system and is bound.
+static int link_drives(struct plan *p, const struct jail *jail, struct err *e)
+{
+	cleanup_store struct store s = STORE_NONE;
+	struct launch_bind *b;
+	path_text path;
+
+	if (p->drives[DRIVE_DATA] && (store_open(&s, STORE_INSTANCE, &p->a, e) < 0 ||
+				      jail_link(jail, s.dir, "volumes/" DATA_FILE, jail->root,
+						DATA_FILE, JAIL_PRIVATE, e) < 0))
+		return -e->no;
+	for (enum drive_kind k = DRIVE_SECRETS; k < DRIVES; k++) {
+		if (!p->drives[k])
+			continue;
+		place_path(p->a.instance, drive_files[k], path);
+		b = codec_list_add(&p->launch.binds, sizeof(*b));
+		b->from = base_strdup(path);
+		base_cut(b->name, sizeof(b->name), "%s", drive_files[k]);
+	}
+	return 0;
+}
+
 static int fill_jail(struct plan *p, struct err *e)
 {
 	const struct fc_base *b = &p->revision.base;
@@ -144,7 +195,7 @@ static int fill_jail(struct plan *p, struct err *e)
 		if (link_shared(p, &jail, d[i].path_on_host, e) < 0)
 			return -e->no;
 	p->launch.jail = base_strdup(jail.path);
-	return 0;
+	return link_drives(p, &jail, e);
 }
 
 static void add_request(struct launch *l, const char *stage, const char *path,
@@ -193,9 +244,29 @@ static void add_drives(struct plan *p)
 	}
 }
 
+// Behind the root, in a fixed order. What a guest has flushed to its data is to be there after a
+// crash of the host as well; the others are only read.
+static void add_own_drives(struct plan *p)
+{
+	for (enum drive_kind k = DRIVE_DATA; k < DRIVES; k++) {
+		cleanup_free char *path = base_printf("/drives/%s", drive_names[k]);
+		cleanup_free char *id = base_strdup(drive_names[k]);
+		cleanup_free char *file = in_jail(drive_files[k]);
+		const struct fc_drive body = {
+			.drive_id = id,
+			.path_on_host = file,
+			.is_read_only = k != DRIVE_DATA,
+			.cache_type = k == DRIVE_DATA ? FC_CACHE_WRITEBACK : FC_CACHE_UNSAFE,
+		};
+
+		if (p->drives[k])
+			add_request(&p->launch, "configure", path, fc_drive_fields, &body);
+	}
+}
+
 static void add_requests(struct plan *p)
 {
-	char iface[] = "eth0", vsock[] = "/run/v.sock";
+	char iface[] = "eth0", vsock[] = "/run/v.sock", pipe[] = "/run/" FIGURES_PIPE;
 	const struct fc_machine_config machine = { .vcpu_count = p->pool.instance_resources.vcpus,
 						   .mem_size_mib =
 							   p->pool.instance_resources.mem_mib };
@@ -205,10 +276,13 @@ static void add_requests(struct plan *p)
 	const struct fc_vsock vs = { .guest_cid = GUEST_CID, .uds_path = vsock };
 	const struct fc_entropy entropy = { 0 };
 	const struct fc_action start = { .action_type = FC_INSTANCE_START };
+	const struct fc_metrics metrics = { .metrics_path = pipe };
 
+	add_request(&p->launch, "configure", "/metrics", fc_metrics_fields, &metrics);
 	add_request(&p->launch, "configure", "/machine-config", fc_machine_config_fields, &machine);
 	add_boot_source(p);
 	add_drives(p);
+	add_own_drives(p);
 	add_request(&p->launch, "configure", "/network-interfaces/eth0", fc_net_fields, &net);
 	add_request(&p->launch, "configure", "/vsock", fc_vsock_fields, &vs);
 	add_request(&p->launch, "configure", "/entropy", fc_entropy_fields, &entropy);
@@ -219,10 +293,20 @@ static void add_argv(struct plan *p)
 {
 	cleanup_free char *id = base_printf("%u", p->uid);
 	struct codec_list *v = &p->launch.argv;
-	const char *const qemu[] = {
-		p->vmm.program, "--root",      p->launch.jail, "--uid",		id,  "--gid", id,
-		"--id",		p->a.instance, "--api-sock",   "/run/api.sock", NULL
-	};
+	const char *const qemu[] = { p->vmm.program,
+				     "--root",
+				     p->launch.jail,
+				     "--uid",
+				     id,
+				     "--gid",
+				     id,
+				     "--id",
+				     p->a.instance,
+				     "--seccomp",
+				     pool_seccomp_names[p->pool.seccomp_policy],
+				     "--api-sock",
+				     "/run/api.sock",
+				     NULL };
 	path_text base;
 	const char *const firecracker[] = { p->vmm.jailer,
 					    "--id",
@@ -246,6 +330,38 @@ static void add_argv(struct plan *p)
 		codec_texts_add(v, *words);
 }
 
+// The pool's probe as the guest's agent reads it.
+static int add_probe(struct plan *p, struct err *e)
+{
+	const struct pool_probe *from = &p->pool.probe;
+	cleanup(guest_words_clear) struct guest_words words = GUEST_WORDS_INIT;
+	cleanup(guest_probe_clear) struct guest_probe to = { .kind = from->kind,
+							     .interval_s = from->interval_s,
+							     .timeout_s = from->timeout_s,
+							     .failures = from->failures,
+							     .port = (uint16_t)from->port };
+	char *const *command = from->command.items;
+
+	memcpy(to.path, from->path, sizeof(to.path));
+	for (size_t i = 0; i < from->command.len; i++)
+		if (guest_words_add(&to.command, command[i], e) < 0)
+			return err_wrap(e, "probe");
+	if (guest_probe_put(&words, &to, e) < 0)
+		return -e->no;
+	for (uint32_t i = 0; i < words.count; i++)
+		codec_texts_add(&p->launch.probes, guest_words_at(&words, i));
+	return 0;
+}
+
+static int begin_figures(const struct plan *p, struct err *e)
+{
+	cleanup_jail struct jail jail = JAIL_NONE;
+
+	if (jail_open(instance_vmm_names[p->vmm.kind], p->a.instance, p->uid, &jail, e) < 0)
+		return -e->no;
+	return figures_begin(p->a.instance, p->i.net.tap_dev, &jail, &p->launch.requests, e);
+}
+
 static int write_launch(struct plan *p, struct err *e)
 {
 	struct launch *l = &p->launch;
@@ -260,11 +376,16 @@ static int write_launch(struct plan *p, struct err *e)
 	memcpy(l->guest_ip, p->i.net.guest_ip, sizeof(l->guest_ip));
 	memcpy(l->gateway_ip, p->i.net.gateway_ip, sizeof(l->gateway_ip));
 	l->mode = LAUNCH_BOOT;
+	l->seccomp = p->pool.seccomp_policy;
 	l->uid = p->uid;
 	l->prefix = (uint8_t)p->i.net.cidr;
 	l->ready_timeout_ms = (uint64_t)p->pool.runtime.start_timeout_s * 1000;
+	if (add_probe(p, e) < 0)
+		return -e->no;
 	add_argv(p);
 	add_requests(p);
+	if (begin_figures(p, e) < 0)
+		return -e->no;
 	return launch_save(p->a.instance, l, e);
 }
 
@@ -286,11 +407,17 @@ static int prepare(struct plan *p, int wait_ms, struct err *e)
 {
 	if (pool_load(p->a.tenant, p->a.pool, &p->pool, e) < 0 || vmm_choose(&p->vmm, e) < 0 ||
 	    revision_open(p->a.tenant, p->a.pool, &p->revision, e) < 0 ||
-	    forget_last_start(p, e) < 0 || take_over(p, wait_ms, e) < 0)
+	    forget_last_start(p, e) < 0 ||
+	    vmm_check_seccomp(&p->vmm, p->pool.seccomp_policy, &p->revision.base.drives, e) < 0 ||
+	    take_over(p, wait_ms, e) < 0)
 		return -e->no;
 	if (fault_point("life-prepare-taken"))
 		return err_sys(e, "fault");
-	if (make_network(p, e) < 0 || set_limits(p, e) < 0 || fill_jail(p, e) < 0)
+	if (make_network(p, e) < 0 || set_limits(p, e) < 0 || make_drives(p, e) < 0)
+		return -e->no;
+	if (fault_point("life-prepare-drives"))
+		return err_sys(e, "fault");
+	if (fill_jail(p, e) < 0)
 		return -e->no;
 	if (fault_point("life-prepare-jail"))
 		return err_sys(e, "fault");

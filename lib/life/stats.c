@@ -1,25 +1,35 @@
 // SPDX-License-Identifier: MIT
 #include "life/stats.h"
-#include "base/fd.h"
-#include "base/num.h"
+
+#include <time.h>
+
+#include "base/clock.h"
+#include "life/guest_cli.h"
 #include "state/result.h"
-#include "sys/cgroup.h"
-#include <fcntl.h>
 
 #define TEXT(member, type, text)                                                               \
 	{                                                                                      \
 		FIELD_SLOT(struct stats, member, type), .kind = KIND_TEXT,                     \
 							.flags = FIELD_NULLABLE, .doc = (text) \
 	}
-#define COUNTER(member, text)                                                                      \
-	{                                                                                          \
-		FIELD_SLOT(struct stats, member, uint64_t), .kind = KIND_UINT,                     \
-							    .max = (1ULL << 53) - 1, .doc = (text) \
+#define FIGURE(member, text)                                                        \
+	{                                                                           \
+		FIELD_SLOT(struct stats, member, uint64_t),                         \
+			.kind = KIND_UINT, .flags = FIELD_NULLABLE | FIELD_UNKNOWN, \
+			.max = (1ULL << 53) - 1, .doc = (text)                      \
 	}
+#define RATIO(member, text)                                                                       \
+	{                                                                                         \
+		FIELD_SLOT(struct stats, member, double),                                         \
+			.kind = KIND_REAL, .flags = FIELD_NULLABLE | FIELD_UNKNOWN, .doc = (text) \
+	}
+
+static const char *const agent_names[] = { "unknown", "ready", "not-ready", "not-answering", NULL };
 
 const struct field stats_fields[] = {
 	{ FIELD_SLOT(struct stats, schema_version, uint32_t), .kind = KIND_UINT, .min = 1, .max = 1,
 	  .doc = "version of this format" },
+	TEXT(instance_path, address_text, "tenant/pool/instance"),
 	TEXT(tenant_id, name_text, "tenant"),
 	TEXT(pool_id, name_text, "pool"),
 	TEXT(instance_id, instance_text, "instance"),
@@ -32,13 +42,50 @@ const struct field stats_fields[] = {
 	TEXT(mac, mac_text, "its MAC address"),
 	TEXT(vmm, char[12], "firecracker or qemu"),
 	TEXT(vmm_version, char[32], "its version"),
+	{ FIELD_SLOT(struct stats, seccomp, int), .kind = KIND_ENUM, .names = pool_seccomp_names,
+	  .doc = "system calls the VMM may make: baseline or strict" },
 	TEXT(revision_hash, char[65], "image it runs"),
-	COUNTER(uptime_s, "seconds since it was started"),
-	COUNTER(cpu_ms, "processor time of the VMM and all below it"),
-	COUNTER(memory_bytes, "memory of the VMM and all below it"),
-	COUNTER(net_rx_bytes, "bytes that the guest received"),
-	COUNTER(net_tx_bytes, "bytes that the guest sent"),
 	TEXT(limits, char[32], "cgroup, or none where this machine cannot set them"),
+	TEXT(source, char[12],
+	     "where processor and memory are read: cgroup, or process where this machine has no "
+	     "such group"),
+	RATIO(uptime_s, "seconds since its VMM was started"),
+	FIGURE(cpu_usec, "processor time of the VMM and all below it, in microseconds"),
+	FIGURE(cpu_ms, "the same in milliseconds"),
+	RATIO(cpu_pct, "the same in per cent of one processor since the start"),
+	FIGURE(cpu_throttled_usec, "how long its limit kept it from running"),
+	FIGURE(memory_bytes, "memory of the VMM and all below it"),
+	FIGURE(memory_peak_bytes, "the most it was"),
+	FIGURE(memory_limit_bytes, "the most it may be, null: no limit"),
+	FIGURE(pids, "processes and threads"),
+	FIGURE(oom_kills, "processes that the kernel ended for want of memory"),
+	FIGURE(net_rx_bytes, "bytes that the guest received since the start"),
+	FIGURE(net_rx_packets, "packets that the guest received"),
+	FIGURE(net_rx_drops, "packets to the guest that were dropped"),
+	FIGURE(net_tx_bytes, "bytes that the guest sent since the start"),
+	FIGURE(net_tx_packets, "packets that the guest sent"),
+	FIGURE(net_tx_drops, "packets from the guest that were dropped"),
+	TEXT(metrics_at, time_text, "when the VMM told what follows (UTC)"),
+	FIGURE(metrics_lost, "lines of the VMM's that were lost: then what follows is a minimum"),
+	FIGURE(block_read_bytes, "bytes that the guest read from all drives"),
+	FIGURE(block_write_bytes, "bytes that the guest wrote to all drives"),
+	FIGURE(block_read_ops, "its reads"),
+	FIGURE(block_write_ops, "its writes"),
+	{ FIELD_SLOT(struct stats, drives, struct codec_list), .kind = KIND_LIST,
+	  .max = METRICS_DRIVES, .sub = metrics_drive_fields,
+	  .item_size = sizeof(struct metrics_drive), .doc = "each drive" },
+	FIGURE(vsock_rx_bytes, "bytes that the guest received over vsock"),
+	FIGURE(vsock_tx_bytes, "bytes that the guest sent over vsock"),
+	FIGURE(vsock_connections, "connections over vsock"),
+	{ FIELD_SLOT(struct stats, agent, int), .kind = KIND_ENUM, .names = agent_names,
+	  .doc = "whether the guest's agent answers" },
+	TEXT(agent_message, char[200], "why it does not"),
+	{ FIELD_SLOT(struct stats, worker, int), .kind = KIND_ENUM, .names = guest_worker_names,
+	  .doc = "what the guest's program says of itself" },
+	FIGURE(worker_age_ms, "since it said so"),
+	FIGURE(guest_mem_total_mib, "memory as the guest sees it"),
+	FIGURE(guest_mem_available_mib, "of it for new work"),
+	RATIO(guest_load_1m, "load average of the guest"),
 	TEXT(last_started_at, time_text, "UTC"),
 	TEXT(last_stopped_at, time_text, "UTC"),
 	TEXT(last_exit, char[32], "cause of the last end"),
@@ -46,129 +93,87 @@ const struct field stats_fields[] = {
 	FIELD_END
 };
 
-// The TAP's counters are the host's view: what it received the guest has sent. From /proc/net/dev,
-// since /sys shows the network namespace that it was mounted in.
-static void add_traffic(struct stats *s)
+static void copy_record(struct stats *s, const struct address *a, const struct instance *i)
 {
-	cleanup_buf struct buf text = BUF_INIT;
-	struct err ignored = { 0 };
-	char *rest;
-
-	if (fd_read_file(AT_FDCWD, "/proc/self/net/dev", 4 * MIB, &text, &ignored) < 0)
-		return;
-	rest = text.data;
-	for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
-		const char *p = line + strspn(line, " ");
-		uint64_t column[9];
-		size_t n = 0, len = strlen(s->tap_dev);
-
-		if (strncmp(p, s->tap_dev, len) != 0 || p[len] != ':')
-			continue;
-		for (p += len + 1; n < COUNT(column) && num_next(&p, &column[n]); n++)
-			;
-		if (n == COUNT(column)) {
-			s->net_tx_bytes = column[0];
-			s->net_rx_bytes = column[8];
-			return;
-		}
-	}
+	s->schema_version = 1;
+	address_print(a, s->instance_path);
+	memcpy(s->tenant_id, i->tenant_id, sizeof(s->tenant_id));
+	memcpy(s->pool_id, i->pool_id, sizeof(s->pool_id));
+	memcpy(s->instance_id, i->instance_id, sizeof(s->instance_id));
+	s->status = i->status;
+	memcpy(s->guest_ip, i->net.guest_ip, sizeof(s->guest_ip));
+	memcpy(s->tap_dev, i->net.tap_dev, sizeof(s->tap_dev));
+	memcpy(s->mac, i->net.mac, sizeof(s->mac));
+	(void)snprintf(s->vmm, sizeof(s->vmm), "%s", instance_vmm_names[i->vmm]);
+	memcpy(s->vmm_version, i->vmm_version, sizeof(s->vmm_version));
+	s->seccomp = i->seccomp;
+	memcpy(s->revision_hash, i->revision_hash, sizeof(s->revision_hash));
+	memcpy(s->last_started_at, i->last_started_at, sizeof(s->last_started_at));
+	memcpy(s->last_stopped_at, i->last_stopped_at, sizeof(s->last_stopped_at));
+	memcpy(s->last_exit, i->last_exit, sizeof(s->last_exit));
 }
 
-// Where the group has no memory controller: what its processes have resident.
-static uint64_t resident_bytes(int group)
-{
-	cleanup_buf struct buf pids = BUF_INIT;
-	struct err ignored = { 0 };
-	uint64_t total = 0;
-	char *rest;
-
-	if (fd_read_file(group, "cgroup.procs", MIB, &pids, &ignored) < 0)
-		return 0;
-	rest = pids.data;
-	for (char *pid = strsep(&rest, "\n"); pid; pid = strsep(&rest, "\n")) {
-		cleanup_buf struct buf statm = BUF_INIT;
-		uint64_t mapped, pages;
-		const char *p;
-		char path[48];
-
-		if (base_fmt(path, sizeof(path), "/proc/%s/statm", pid) == 0 && *pid &&
-		    fd_read_file(AT_FDCWD, path, 256, &statm, &ignored) == 0) {
-			p = buf_text(&statm);
-			if (num_next(&p, &mapped) && num_next(&p, &pages))
-				total += pages * (uint64_t)sysconf(_SC_PAGESIZE);
-		}
-	}
-	return total;
-}
-
-static void add_usage(struct stats *s, pid_t pid)
-{
-	struct cgroup_host host = { 0 };
-	struct cgroup_usage u = { 0 };
-	struct err ignored = { 0 };
-	cleanup_fd int group = -1;
-
-	(void)snprintf(s->limits, sizeof(s->limits), "none");
-	if (cgroup_find(&host, &ignored) < 0)
-		return;
-	if (cgroup_has_limits(&host))
-		(void)snprintf(s->limits, sizeof(s->limits), "cgroup");
-	group = cgroup_open_pid(&host, pid, &ignored);
-	if (group < 0 || cgroup_usage(group, &u, &ignored) < 0)
-		return;
-	s->cpu_ms = u.cpu_us / 1000;
-	s->memory_bytes = u.has_memory ? u.memory_bytes : resident_bytes(group);
-}
-
+// By the process's own start, which a clock that was set does not change.
 static void add_uptime(struct stats *s)
 {
-	struct err ignored = { 0 };
-	int64_t started = 0, now = 0;
-	time_text text;
+	struct timespec now = { 0 };
+	double start = (double)s->vmm_start / (double)sysconf(_SC_CLK_TCK), up;
 
-	clock_utc(text);
-	if (clock_parse_utc(s->last_started_at, &started, &ignored) == 0 &&
-	    clock_parse_utc(text, &now, &ignored) == 0 && now > started)
-		s->uptime_s = (uint64_t)(now - started);
+	(void)clock_gettime(CLOCK_BOOTTIME, &now);
+	up = (double)now.tv_sec + (double)now.tv_nsec / 1e9 - start;
+	if (up <= 0)
+		return;
+	s->uptime_s = (double)(int64_t)(up * 1000) / 1000;
+	if (s->cpu_usec != UINT64_MAX)
+		s->cpu_pct = (double)(int64_t)((double)s->cpu_usec / up / 100) / 100;
 }
 
-static void add_run(struct stats *s, const struct instance *i)
+static void add_run(struct stats *s, const struct address *a, const struct tenant *t,
+		    const struct instance *i, unsigned want)
 {
 	s->pid = i->vmm_process.pid;
-	add_traffic(s);
-	add_usage(s, (pid_t)s->pid);
+	s->vmm_start = i->vmm_process.pid_start;
+	stats_add_vmm(s, t, i, want);
+	if (want & STATS_AGENT)
+		stats_add_agent(s, a, t, i);
+	// The counters last: a sample is of the moment in which it is handed out.
+	stats_add_use(s, (pid_t)s->pid);
+	s->sampled_us = clock_us();
+	if (s->cpu_usec != UINT64_MAX)
+		s->cpu_ms = s->cpu_usec / 1000;
 	add_uptime(s);
 }
 
-int stats_read(const struct address *a, struct stats *s, struct err *e)
+int stats_read(const struct address *a, unsigned want, struct stats *s, struct err *e)
 {
 	cleanup_store struct store store = STORE_NONE;
 	struct exit_record last = { 0 };
 	struct err none = { 0 };
 	struct instance i = { 0 };
+	struct tenant t = { 0 };
 
-	if (store_open(&store, STORE_INSTANCE, a, e) < 0 ||
-	    instance_load_from(&store, a, NULL, &i, e) < 0)
+	*s = (struct stats){ 0 };
+	codec_unknown(stats_fields, s);
+	if (tenant_load(a->tenant, &t, e) < 0 || store_open(&store, STORE_INSTANCE, a, e) < 0 ||
+	    instance_load_from(&store, a, &t, &i, e) < 0)
 		return -e->no;
-	s->schema_version = 1;
-	memcpy(s->tenant_id, i.tenant_id, sizeof(s->tenant_id));
-	memcpy(s->pool_id, i.pool_id, sizeof(s->pool_id));
-	memcpy(s->instance_id, i.instance_id, sizeof(s->instance_id));
-	s->status = i.status;
-	memcpy(s->guest_ip, i.net.guest_ip, sizeof(s->guest_ip));
-	memcpy(s->tap_dev, i.net.tap_dev, sizeof(s->tap_dev));
-	memcpy(s->mac, i.net.mac, sizeof(s->mac));
-	(void)snprintf(s->vmm, sizeof(s->vmm), "%s", instance_vmm_names[i.vmm]);
-	memcpy(s->vmm_version, i.vmm_version, sizeof(s->vmm_version));
-	memcpy(s->revision_hash, i.revision_hash, sizeof(s->revision_hash));
-	memcpy(s->last_started_at, i.last_started_at, sizeof(s->last_started_at));
-	memcpy(s->last_stopped_at, i.last_stopped_at, sizeof(s->last_stopped_at));
-	memcpy(s->last_exit, i.last_exit, sizeof(s->last_exit));
+	copy_record(s, a, &i);
 	if (exit_load(&store, &last, &none) == 0)
 		memcpy(s->message, last.message, sizeof(s->message));
 	else if (none.kind != ERR_MISSING)
 		return *e = none, -e->no;
 	if (instance_vmm_alive(&i))
-		add_run(s, &i);
+		add_run(s, a, &t, &i, want);
 	return 0;
+}
+
+void stats_print(const struct stats *s, struct buf *out)
+{
+	cleanup_free struct metrics_drive *drives = base_alloc(METRICS_DRIVES, sizeof(*drives));
+	cleanup_free struct stats *copy = base_alloc(1, sizeof(*copy));
+
+	*copy = *s;
+	memcpy(drives, s->drive, sizeof(s->drive));
+	copy->drives = (struct codec_list){ drives, s->drive_count };
+	codec_print(stats_fields, copy, out);
 }

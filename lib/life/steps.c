@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "life/steps.h"
+#include "audit/context.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -13,6 +14,7 @@
 #include "sys/cgroup.h"
 #include "sys/jail.h"
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 
 #define ASK_MS	5000 // until the agent has taken the request
@@ -59,6 +61,20 @@ static int check_group(const struct proc_id *vmm, struct err *e)
 	return 0;
 }
 
+static void note_started(const struct held *h)
+{
+	const struct pool_resources *r = &h->pool.instance_resources;
+	struct audit_context by;
+
+	audit_context_of(h->store.dir, h->i.op.id, &by);
+	audit_note(&h->a, AUDIT_INSTANCE_STARTED, &by,
+		   "revision %s, ip %s, mac %s, vmm %s %s, vcpus %u, mem_mib %" PRIu64
+		   ", secrets epoch %" PRIu64 ", config version %" PRIu64,
+		   h->i.revision_hash, h->i.net.guest_ip, h->i.net.mac,
+		   instance_vmm_names[h->i.vmm], h->i.vmm_version, r->vcpus, r->mem_mib,
+		   h->i.secrets_epoch, h->i.config_version);
+}
+
 int step_commit(const struct address *a, int wait_ms, struct err *e)
 {
 	cleanup_held struct held h = HELD_NONE;
@@ -82,6 +98,7 @@ int step_commit(const struct address *a, int wait_ms, struct err *e)
 	memcpy(h.i.boot_id, h.i.op.boot_id, sizeof(h.i.boot_id));
 	memcpy(h.i.last_started_at, h.i.status_since, sizeof(h.i.last_started_at));
 	h.i.failures = 0;
+	note_started(&h);
 	instance_op_clear(&h.i);
 	return held_save(&h, e);
 }

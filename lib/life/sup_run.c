@@ -157,6 +157,10 @@ static void reap(struct sup *s, const char *result)
 	}
 	(void)waitpid(s->init, NULL, 0);
 	(void)unsetenv("MAINPID");
+	// As systemd tells it: which process of the group the kernel took does not matter, nor how
+	// the others ended because of that.
+	if (!result && s->group >= 0 && cgroup_was_oom(s->group))
+		result = "oom-kill";
 	sup_set_result(&end, result);
 	pump(s);
 	s->init = 0;

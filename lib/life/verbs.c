@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "life/verbs.h"
+#include "audit/context.h"
 #include "base/fault.h"
 #include "life/backend.h"
 #include "life/held.h"
@@ -17,6 +18,20 @@ static int work_under_way(const struct instance *i, enum backend_status is, stru
 		return err_kind(e, ERR_UNAVAILABLE, "busy: the instance is %s",
 				is == BACKEND_ACTIVATING ? "being started" : "being stopped");
 	return 0;
+}
+
+// Asked for, and then nobody was there to do it: no step has told of it, nor will one.
+static void note_never_begun(const struct held *h)
+{
+	struct audit_context by;
+	struct err why = { 0 };
+
+	audit_context_of(h->store.dir, h->i.op.id, &by);
+	(void)err_kind(&why, ERR_FAILED, "%s was asked for and never begun",
+		       action_names[h->i.op.verb]);
+	(void)audit_note_failed(
+		&h->a, h->i.op.verb == DO_START ? AUDIT_START_FAILED : AUDIT_INSTANCE_STOPPED, &by,
+		&why);
 }
 
 // What a dead op means (design.md section 4): asked is cleared; starting with a VM that runs is
@@ -44,8 +59,10 @@ int verb_repair(const struct address *a, int wait_ms, struct err *e)
 
 		if (held_open(&h, a, wait_ms, e) < 0)
 			return -e->no;
-		if (str_eq(h.i.op.id, i.op.id))
+		if (str_eq(h.i.op.id, i.op.id)) {
+			note_never_begun(&h);
 			instance_op_clear(&h.i);
+		}
 		if (held_save(&h, e) < 0)
 			return -e->no;
 	}
@@ -75,11 +92,14 @@ static int ask(const struct address *a, enum action verb, enum op_stage stage, i
 	if (!*ret_changed)
 		return 0;
 	if (verb == DO_START && (usage_of_tenant(&h.tenant, &u, e) < 0 ||
-				 usage_check_start(&h.tenant, &h.pool, &u, &h.i, e) < 0))
+				 usage_check_start(&h.tenant, &h.pool, &u, &h.i, e) < 0)) {
+		audit_note_quota(a, e);
 		return -e->no;
+	}
 	if (instance_op_set(&h.i, (int)verb, e) < 0)
 		return -e->no;
 	h.i.op.stage = (int)stage;
+	audit_context_leave(h.store.dir, h.i.op.id); // the steps act in this name
 	return held_save(&h, e);
 }
 
@@ -125,7 +145,7 @@ int verb_start(const struct address *a, int wait_ms, bool *ret_changed, struct e
 	return -e->no;
 }
 
-int verb_stop(const struct address *a, bool force, int wait_ms, bool *ret_changed, struct err *e)
+static int stop(const struct address *a, bool force, int wait_ms, bool *ret_changed, struct err *e)
 {
 	if (verb_repair(a, wait_ms, e) < 0 ||
 	    ask(a, DO_STOP, force ? OP_ENDING : OP_ASKED, wait_ms, ret_changed, e) < 0)
@@ -144,24 +164,23 @@ int verb_stop(const struct address *a, bool force, int wait_ms, bool *ret_change
 	return i.status == INSTANCE_STOPPED ? 0 : step_finish(a, wait_ms, e);
 }
 
-int verb_destroy(const struct address *a, bool keep_volumes, int wait_ms, bool *ret_changed,
-		 struct err *e)
+int verb_stop(const struct address *a, bool force, int wait_ms, bool *ret_changed, struct err *e)
 {
-	struct err gone = { 0 };
+	if (stop(a, force, wait_ms, ret_changed, e) == 0)
+		return 0;
+	return audit_note_failed(a, AUDIT_INSTANCE_STOPPED, NULL, e);
+}
+
+// Until only the record is left.
+static int end_all(const struct address *a, int wait_ms, struct err *e)
+{
 	struct instance i = { 0 };
 	bool stopped = false;
 
-	*ret_changed = false;
-	if (instance_load(a, NULL, &i, &gone) < 0 && gone.kind == ERR_MISSING)
-		return 0;
-	if (gone.no) {
-		*e = gone;
-		return -e->no;
-	}
 	if (verb_repair(a, wait_ms, e) < 0 || instance_load(a, NULL, &i, e) < 0)
 		return -e->no;
 	if ((i.status == INSTANCE_RUNNING || i.status == INSTANCE_WARM) &&
-	    verb_stop(a, false, wait_ms, &stopped, e) < 0)
+	    stop(a, false, wait_ms, &stopped, e) < 0)
 		return -e->no;
 	if (fault_point("life-destroy-stopped"))
 		return err_sys(e, "fault");
@@ -170,6 +189,23 @@ int verb_destroy(const struct address *a, bool keep_volumes, int wait_ms, bool *
 		return -e->no;
 	if (fault_point("life-destroy-forgotten"))
 		return err_sys(e, "fault");
+	return 0;
+}
+
+int verb_destroy(const struct address *a, bool keep_volumes, int wait_ms, bool *ret_changed,
+		 struct err *e)
+{
+	struct instance i = { 0 };
+
+	*ret_changed = false;
+	if (instance_load(a, NULL, &i, e) < 0) {
+		if (e->kind != ERR_MISSING)
+			return -e->no;
+		err_clear(e);
+		return 0;
+	}
+	if (end_all(a, wait_ms, e) < 0)
+		return audit_note_failed(a, AUDIT_INSTANCE_DESTROYED, NULL, e);
 	*ret_changed = true;
 	return instances_remove(a, keep_volumes, wait_ms, e);
 }

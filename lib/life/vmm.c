@@ -2,9 +2,11 @@
 #include "life/vmm.h"
 #include "base/fd.h"
 #include "base/tool.h"
+#include "fc/config.h"
 #include "fc/kvm.h"
 #include "fc/version.h"
 #include "life/conf.h"
+#include "sys/sandbox.h"
 #include <dirent.h>
 #include <fcntl.h>
 
@@ -79,6 +81,26 @@ int vmm_find_firecracker(const char *version, struct vmm_choice *ret, struct err
 	(void)err_kind(e, ERR_MISSING, "no firecracker%s%s with its jailer is installed",
 		       *version ? " of version " : " in the range 1.12 to 1.16", version);
 	return err_hint(e, "run 'mvm bootstrap'");
+}
+
+int vmm_check_seccomp(const struct vmm_choice *c, int policy, const struct codec_list *drives,
+		      struct err *e)
+{
+	const struct fc_drive *d = drives->items;
+
+	if (policy != POOL_SECCOMP_STRICT)
+		return 0;
+#ifndef __x86_64__
+	return err_kind(e, ERR_UNAVAILABLE,
+			"seccomp strict: no list of system calls for this architecture yet");
+#endif
+	for (size_t i = 0; c->kind == INSTANCE_VMM_FIRECRACKER && i < drives->len; i++)
+		if (d[i].io_engine == FC_IO_ASYNC)
+			return err_kind(e, ERR_STATE,
+					"seccomp strict: drive %.64s is of the Async engine, whose "
+					"system calls are not allowed",
+					d[i].drive_id);
+	return sandbox_can_kill(e) < 0 ? err_wrap(e, "seccomp strict") : 0;
 }
 
 static int take_qemu(struct vmm_choice *c, const char *why, struct err *e)

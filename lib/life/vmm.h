@@ -18,5 +18,9 @@ int vmm_choose(struct vmm_choice *ret, struct err *e) MUST_CHECK;
 // A firecracker of that version ("" for the default, else the newest in range): installed by
 // bootstrap below the state directory, or on PATH. Kind missing when there is none.
 int vmm_find_firecracker(const char *version, struct vmm_choice *ret, struct err *e) MUST_CHECK;
+// Before anything is made of a start: kind unavailable or state when that VMM could not keep to the
+// policy (enum pool_seccomp) with these drives (struct fc_drive). It is not started with less.
+int vmm_check_seccomp(const struct vmm_choice *c, int policy, const struct codec_list *drives,
+		      struct err *e) MUST_CHECK;
 // Is "MAJOR.MINOR.PATCH" in the range this mvm knows (1.12 to 1.16)?
 bool vmm_in_range(const char *version);

@@ -15,7 +15,5 @@ int confine_user_find(const char *user, struct confine_user *ret, struct err *e)
 // For good: groups, ids, every capability, no_new_privs, not dumpable, limits; landlock below
 // dir, where the kernel has it. files: descriptors that may be open.
 int confine_drop(const struct confine_user *u, int dir, unsigned files, struct err *e) MUST_CHECK;
-// The filter in two steps, so that nothing but the kernel can refuse the second.
+// The filter in two steps, so that nothing but the kernel can refuse the second: see sys/sandbox.h.
 int confine_filter_make(void **ret, struct err *e) MUST_CHECK;
-int confine_filter_load(void *filter, struct err *e) MUST_CHECK; // frees it
-void confine_filter_free(void *filter);

@@ -14,6 +14,7 @@
 #include "meta/metad_record.h"
 #include "meta/server.h"
 #include "state/tenant.h"
+#include "sys/sandbox.h"
 
 #define BACKLOG 128
 
@@ -119,11 +120,11 @@ static int confine(struct run *r, struct err *e)
 	    confine_filter_make(&filter, e) < 0)
 		return err_wrap(e, "give up rights");
 	if (log_notify("READY=1", e) < 0) {
-		confine_filter_free(filter);
+		sandbox_filter_free(filter);
 		e->kind = ERR_FAILED;
 		return err_wrap(e, "tell that it serves");
 	}
-	return confine_filter_load(filter, e);
+	return sandbox_filter_load(filter, e);
 }
 
 static int serve(struct run *r, int told, struct err *e)

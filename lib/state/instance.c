@@ -112,6 +112,8 @@ const struct field instance_fields[] = {
 	  .doc = "the VMM that last ran it" },
 	{ FIELD_SLOT(struct instance, vmm_version, char[32]), .kind = KIND_TEXT,
 	  .doc = "its version" },
+	{ FIELD_SLOT(struct instance, seccomp, int), .kind = KIND_ENUM, .names = pool_seccomp_names,
+	  .doc = "system calls that VMM might make: baseline or strict" },
 	{ FIELD_SLOT(struct instance, boot_id, char[37]), .kind = KIND_TEXT,
 	  .flags = FIELD_NULLABLE, .doc = "the boot of the host in which the VMM runs" },
 	{ FIELD_SLOT(struct instance, vmm_process, struct instance_process), .kind = KIND_RECORD,

@@ -80,6 +80,7 @@ struct instance { // in the order of their sizes; instance_fields has the order 
 	int status;		 // enum instance_status
 	int role;		 // enum instance_role
 	int vmm;		 // enum instance_vmm: what last ran it
+	int seccomp;		 // enum pool_seccomp: under which it last ran
 	int health;		 // enum instance_health
 	uint32_t failures;	 // starts that failed in a row
 	struct instance_base diff_base;

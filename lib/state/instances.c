@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "audit/audit.h"
 #include "base/fault.h"
 #include "base/fd.h"
 #include "state/alloc.h"
@@ -20,6 +21,9 @@ static int make_record(const struct store *pool_store, const struct tenant *t,
 	    store_draft_mkdir(&d, "snapshots", 0700, e) < 0 ||
 	    store_draft_save(&d, INSTANCE_FILE, instance_fields, ret, e) < 0)
 		return -e->no;
+	if (offset) // a template is nobody's instance
+		audit_note(a, AUDIT_INSTANCE_CREATED, NULL, "ip %s, mac %s", ret->net.guest_ip,
+			   ret->net.mac);
 	return store_draft_commit(&d, e);
 }
 
@@ -75,7 +79,11 @@ int instances_create_locked(const struct store *pool_store, const struct tenant 
 	cleanup_alloc struct alloc map = ALLOC_NONE;
 
 	*made = 0;
-	if (check_room(t, p, n, e) < 0 || alloc_scan(t, &map, e) < 0)
+	if (check_room(t, p, n, e) < 0) {
+		audit_note_quota(a, e);
+		return -e->no;
+	}
+	if (alloc_scan(t, &map, e) < 0)
 		return -e->no;
 	for (uint32_t k = 0; k < n; k++) {
 		struct address at = *a;
@@ -84,6 +92,7 @@ int instances_create_locked(const struct store *pool_store, const struct tenant 
 		uint32_t offset;
 
 		if (alloc_offset(&map, &offset, e) < 0) {
+			audit_note_quota(a, e);
 			err_object(e, "%s", t->tenant_id);
 			return err_wrap(e, "%s", t->tenant_id);
 		}
@@ -98,8 +107,8 @@ int instances_create_locked(const struct store *pool_store, const struct tenant 
 	return 0;
 }
 
-int instances_create(const struct address *a, uint32_t n, bool dry_run, int wait_ms, uint32_t *made,
-		     struct buf *created, struct err *e)
+static int create(const struct address *a, uint32_t n, bool dry_run, int wait_ms, uint32_t *made,
+		  struct buf *created, struct err *e)
 {
 	cleanup_store struct store ts = STORE_NONE, ps = STORE_NONE;
 	cleanup_pool struct pool p = { 0 };
@@ -117,6 +126,14 @@ int instances_create(const struct address *a, uint32_t n, bool dry_run, int wait
 		return check_room(&t, &p, n, e);
 	}
 	return instances_create_locked(&ps, &t, &p, a, n, made, created, e);
+}
+
+int instances_create(const struct address *a, uint32_t n, bool dry_run, int wait_ms, uint32_t *made,
+		     struct buf *created, struct err *e)
+{
+	if (create(a, n, dry_run, wait_ms, made, created, e) == 0)
+		return 0;
+	return dry_run ? -e->no : audit_note_failed(a, AUDIT_INSTANCE_CREATED, NULL, e);
 }
 
 int instances_create_template(struct address *a, int wait_ms, struct instance *ret, struct err *e)
@@ -177,6 +194,7 @@ static int remove_locked(const struct store *pool, const struct address *a, bool
 		return -e->no;
 	if (keep_volumes && keep_volumes_of(pool, &s, a, e) < 0)
 		return -e->no;
+	audit_note(a, AUDIT_INSTANCE_DESTROYED, NULL, "%s", keep_volumes ? "volumes kept" : "");
 	if (store_remove(pool, "instances", a->instance, e) < 0)
 		return err_wrap(e, "%s", s.name);
 	return 0;
@@ -197,7 +215,7 @@ static int finish_removal(const struct address *a, struct err *e)
 	return -e->no;
 }
 
-int instances_remove(const struct address *a, bool keep_volumes, int wait_ms, struct err *e)
+static int remove_instance(const struct address *a, bool keep_volumes, int wait_ms, struct err *e)
 {
 	cleanup_store struct store ts = STORE_NONE, ps = STORE_NONE;
 
@@ -207,6 +225,13 @@ int instances_remove(const struct address *a, bool keep_volumes, int wait_ms, st
 	if (remove_locked(&ps, a, keep_volumes, wait_ms, e) < 0)
 		return finish_removal(a, e);
 	return alloc_release(a->instance, e);
+}
+
+int instances_remove(const struct address *a, bool keep_volumes, int wait_ms, struct err *e)
+{
+	if (remove_instance(a, keep_volumes, wait_ms, e) == 0)
+		return 0;
+	return audit_note_failed(a, AUDIT_INSTANCE_DESTROYED, NULL, e);
 }
 
 int instances_remove_locked(const struct store *pool, const struct address *a, int wait_ms,

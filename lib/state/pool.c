@@ -11,6 +11,8 @@ const char *const pool_seccomp_names[] = { "baseline", "strict", NULL };
 const char *const pool_compression_names[] = { "none", "lz4", "zstd", NULL };
 const char *const pool_egress_names[] = { "open", "allow", "none", NULL };
 
+const char *const pool_probe_names[] = { "none", "exec", "http", NULL };
+
 static int check_proto(const char *text, struct err *e)
 {
 	if (!text[0] || str_eq(text, "tcp") || str_eq(text, "udp"))
@@ -131,6 +133,24 @@ const struct field pool_bandwidth_fields[] = {
 	FIELD_END
 };
 
+const struct field pool_probe_fields[] = {
+	{ FIELD_SLOT(struct pool_probe, kind, int), .kind = KIND_ENUM, .names = pool_probe_names,
+	  .doc = "a command in the guest, a request to its web server, or none" },
+	{ FIELD_SLOT(struct pool_probe, command, struct codec_list), .kind = KIND_TEXTS,
+	  .flags = FIELD_OMIT_EMPTY, .max = POOL_PROBE_WORDS, .doc = "its words, for exec" },
+	{ FIELD_SLOT(struct pool_probe, port, uint32_t), .kind = KIND_UINT,
+	  .flags = FIELD_OMIT_EMPTY, .max = 65535, .doc = "for http, on the guest's loopback" },
+	{ FIELD_SLOT(struct pool_probe, path, char[256]), .kind = KIND_TEXT,
+	  .flags = FIELD_OMIT_EMPTY, .doc = "for http, with its slash" },
+	{ FIELD_SLOT(struct pool_probe, interval_s, uint32_t), .kind = KIND_UINT, .max = 86400,
+	  .doc = "from the end of one probe to the next" },
+	{ FIELD_SLOT(struct pool_probe, timeout_s, uint32_t), .kind = KIND_UINT, .max = 3600,
+	  .doc = "one that takes longer has failed" },
+	{ FIELD_SLOT(struct pool_probe, failures, uint32_t), .kind = KIND_UINT, .max = 1000,
+	  .doc = "so many one after the other make a guest unhealthy" },
+	FIELD_END
+};
+
 const struct field pool_fields[] = {
 	{ FIELD_SLOT(struct pool, schema_version, uint32_t), .kind = KIND_UINT,
 	  .flags = FIELD_REQUIRED, .min = 1, .max = 1, .doc = "version of this format" },
@@ -169,6 +189,8 @@ const struct field pool_fields[] = {
 	{ FIELD_SLOT(struct pool, bandwidth, struct pool_bandwidth), .kind = KIND_RECORD,
 	  .sub = pool_bandwidth_fields,
 	  .doc = "limits of each guest's link in kilobits (1000 bits) per second" },
+	{ FIELD_SLOT(struct pool, probe, struct pool_probe), .kind = KIND_RECORD,
+	  .sub = pool_probe_fields, .doc = "how it is found out whether a guest is well" },
 	{ FIELD_SLOT(struct pool, created_at, time_text), .kind = KIND_TEXT,
 	  .flags = FIELD_REQUIRED, .min = 1, .check = store_check_time,
 	  .doc = "when it was made (UTC)" },
@@ -188,6 +210,7 @@ void pool_init(struct pool *p, const char *tenant, const char *id)
 				  .sleep_idle_s = 900,
 				  .cpu_pct = 5,
 				  .net_bytes = 1024 },
+		.probe = { .interval_s = 10, .timeout_s = 5, .failures = 3 },
 	};
 	if (COPY(p->tenant_id, tenant) < 0 || COPY(p->pool_id, id) < 0)
 		abort(); // ids were checked where they came in
@@ -236,6 +259,43 @@ static int check_kbit(const char *key, uint32_t kbit, struct err *e)
 			 POOL_KBIT_MIN);
 }
 
+int pool_probe_parse_http(const char *word, struct pool_probe *ret, struct err *e)
+{
+	size_t len = strcspn(word, "/");
+	struct pool_probe to = { .kind = POOL_PROBE_HTTP };
+	char port[16];
+	uint64_t n;
+
+	if (base_fmt(port, sizeof(port), "%.*s", (int)MIN(len, 64), word) < 0 ||
+	    num_u64(port, 1, 65535, &n, e) < 0 || COPY(to.path, word[len] ? word + len : "/") < 0)
+		return err_usage(e, "'%.64s' is not PORT[/PATH]", word);
+	to.port = (uint32_t)n;
+	*ret = to;
+	return 0;
+}
+
+// What the guest's agent would refuse at a start is refused here.
+static int check_probe(const struct pool_probe *p, struct err *e)
+{
+	char *const *words = p->command.items;
+	size_t len = 0;
+
+	for (size_t i = 0; i < p->command.len; i++)
+		len += strlen(words[i]) + 5;
+	if (p->kind == POOL_PROBE_NONE)
+		return 0;
+	if (!p->interval_s || !p->timeout_s || !p->failures)
+		return err_usage(e, "probe: interval_s, timeout_s and failures are needed");
+	if (p->kind == POOL_PROBE_EXEC && (!p->command.len || !words[0][0] || len > 16 * KIB))
+		return err_usage(e, "probe: no command, or one of more than 16 KiB");
+	if (p->kind == POOL_PROBE_HTTP && (!p->port || p->path[0] != '/'))
+		return err_usage(e, "probe: http needs a port and a path");
+	for (const char *c = p->path; *c; c++)
+		if (*c <= ' ' || *c == 0x7f)
+			return err_usage(e, "probe: path: blanks or control bytes");
+	return 0;
+}
+
 int pool_check(const struct pool *p, const char *tenant, const char *id, struct err *e)
 {
 	if (!str_eq(p->tenant_id, tenant) || !str_eq(p->pool_id, id))
@@ -248,7 +308,8 @@ int pool_check(const struct pool *p, const char *tenant, const char *id, struct 
 		if (check_allow((const struct pool_allow *)p->egress_allow.items + i, e) < 0)
 			return -e->no;
 	if (check_kbit("ingress_kbit", p->bandwidth.ingress_kbit, e) < 0 ||
-	    check_kbit("egress_kbit", p->bandwidth.egress_kbit, e) < 0)
+	    check_kbit("egress_kbit", p->bandwidth.egress_kbit, e) < 0 ||
+	    check_probe(&p->probe, e) < 0)
 		return -e->no;
 	return 0;
 }
@@ -264,7 +325,7 @@ int pool_load_from(const struct store *s, struct pool *ret, struct err *e)
 	if (pool_check(&p, a.tenant, a.pool, e) < 0)
 		return store_damaged(s, POOL_FILE, e);
 	*ret = p;
-	p.egress_allow = (struct codec_list){ 0 };
+	p.egress_allow = p.probe.command = (struct codec_list){ 0 }; // *ret has them
 	return 0;
 }
 

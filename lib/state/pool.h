@@ -53,6 +53,19 @@ struct pool_bandwidth {
 	uint32_t egress_kbit;  // from it
 };
 
+// How it is found out whether what a guest runs is well.
+enum pool_probe_kind { POOL_PROBE_NONE, POOL_PROBE_EXEC, POOL_PROBE_HTTP };
+extern const char *const pool_probe_names[];
+#define POOL_PROBE_WORDS 64
+struct pool_probe {
+	int kind;		   // enum pool_probe_kind
+	struct codec_list command; // of exec: char *
+	uint32_t port;		   // of http, on the guest's loopback
+	char path[256];
+	uint32_t interval_s, timeout_s;
+	uint32_t failures; // so many one after the other make a guest unhealthy
+};
+
 struct pool {
 	uint32_t schema_version; // 1
 	name_text pool_id;
@@ -71,6 +84,7 @@ struct pool {
 	int egress;			// enum pool_egress
 	struct codec_list egress_allow; // of struct pool_allow
 	struct pool_bandwidth bandwidth;
+	struct pool_probe probe;
 	time_text created_at;
 };
 extern const struct field pool_fields[];
@@ -80,6 +94,7 @@ extern const struct field pool_runtime_fields[];
 extern const struct field pool_sleep_policy_fields[];
 extern const struct field pool_allow_fields[];
 extern const struct field pool_bandwidth_fields[];
+extern const struct field pool_probe_fields[];
 
 #define cleanup_pool cleanup(pool_free)
 void pool_init(struct pool *p, const char *tenant, const char *id); // defaults
@@ -88,6 +103,8 @@ void pool_free(struct pool *p);
 int pool_allow_parse(const char *word, struct pool_allow *ret, struct err *e) MUST_CHECK;
 // The network of an entry's cidr, any prefix, no host bits; an address is a /32.
 int pool_allow_net(const char *cidr, struct subnet *ret, struct err *e) MUST_CHECK;
+// PORT[/PATH] as people write it.
+int pool_probe_parse_http(const char *word, struct pool_probe *ret, struct err *e) MUST_CHECK;
 // Checks the record as a whole against its address.
 int pool_check(const struct pool *p, const char *tenant, const char *id, struct err *e) MUST_CHECK;
 

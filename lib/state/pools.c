@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "state/pools.h"
 
+#include "audit/audit.h"
 #include "base/fault.h"
 #include "state/instances.h"
 #include "state/usage.h"
@@ -104,6 +105,13 @@ static int check_given(const struct pool *p, struct err *e)
 	return 0;
 }
 
+static int over_quota(const struct address *a, bool dry_run, const struct err *e)
+{
+	if (!dry_run)
+		audit_note_quota(a, e);
+	return -e->no;
+}
+
 int pools_create(struct pool *want, bool dry_run, int wait_ms, bool *changed, struct err *e)
 {
 	cleanup_store struct store ts = STORE_NONE, ps = STORE_NONE;
@@ -120,9 +128,16 @@ int pools_create(struct pool *want, bool dry_run, int wait_ms, bool *changed, st
 	*changed = !store_exists(STORE_POOL, &a);
 	if (!*changed)
 		return store_open(&ps, STORE_POOL, &a, e) < 0 ? -e->no : compare(&ps, want, e);
-	if (usage_of_tenant(&t, &u, e) < 0 || usage_check_pool(&t, &u, e) < 0)
+	if (usage_of_tenant(&t, &u, e) < 0)
 		return -e->no;
-	return dry_run ? 0 : make(&ts, want, e);
+	if (usage_check_pool(&t, &u, e) < 0)
+		return over_quota(&a, dry_run, e);
+	if (dry_run)
+		return 0;
+	audit_note(&a, AUDIT_POOL_CREATED, NULL, "flake %s, profile %s, vcpus %u, mem_mib %llu",
+		   want->flake_ref, want->profile, want->instance_resources.vcpus,
+		   (unsigned long long)want->instance_resources.mem_mib);
+	return make(&ts, want, e) < 0 ? audit_note_failed(&a, AUDIT_POOL_CREATED, NULL, e) : 0;
 }
 
 static void apply(const struct pools_scale *s, struct pool_counts *c)
@@ -153,6 +168,15 @@ static int pool_address(const char *tenant, const char *id, struct address *ret,
 	return 0;
 }
 
+static void note_scaled(const struct address *a, const struct pool_counts *from,
+			const struct pool_counts *to, uint32_t missing)
+{
+	audit_note(a, AUDIT_POOL_SCALED, NULL,
+		   "running %u -> %u, warm %u -> %u, sleeping %u -> %u, to create: %u",
+		   from->running, to->running, from->warm, to->warm, from->sleeping, to->sleeping,
+		   missing);
+}
+
 int pools_scale(const char *tenant, const char *id, const struct pools_scale *s, bool dry_run,
 		int wait_ms, struct pool *ret, bool *changed, uint32_t *missing,
 		struct buf *created, struct err *e)
@@ -175,13 +199,15 @@ int pools_scale(const char *tenant, const char *id, const struct pools_scale *s,
 	*missing = total > here.total_instances ? total - here.total_instances : 0;
 	*changed = *missing || memcmp(&before, c, sizeof(before)) != 0;
 	if (*missing && usage_check_create(&t, ret, &all, here.total_instances, *missing, e) < 0)
-		return -e->no;
+		return over_quota(&a, dry_run, e);
 	if (dry_run || !*changed)
 		return 0;
-	if (pool_save(&ps, ret, e) < 0)
-		return -e->no;
-	return *missing ? instances_create_locked(&ps, &t, ret, &a, *missing, &made, created, e)
-			: 0;
+	note_scaled(&a, &before, c, *missing);
+	if (pool_save(&ps, ret, e) < 0 ||
+	    (*missing &&
+	     instances_create_locked(&ps, &t, ret, &a, *missing, &made, created, e) < 0))
+		return audit_note_failed(&a, AUDIT_POOL_SCALED, NULL, e);
+	return 0;
 }
 
 static void apply_egress(const struct pools_change *c, struct pool *p)
@@ -198,8 +224,28 @@ static void apply_egress(const struct pools_change *c, struct pool *p)
 		*(struct pool_allow *)codec_list_add(&p->egress_allow, sizeof(*from)) = from[i];
 }
 
+static void apply_probe(const struct pools_change *c, struct pool *p)
+{
+	const struct pool_probe *to = &c->to.probe;
+	struct pool_probe new = *to;
+	char *const *words = to->command.items;
+
+	if (!c->given.probe)
+		return;
+	new.command = (struct codec_list){ 0 };
+	new.interval_s = p->probe.interval_s;
+	new.timeout_s = p->probe.timeout_s;
+	new.failures = p->probe.failures;
+	for (size_t i = 0; i < to->command.len; i++)
+		codec_texts_add(&new.command, words[i]);
+	codec_free(pool_probe_fields, &p->probe);
+	p->probe = new;
+}
+
 static void apply_change(const struct pools_change *c, struct pool *p)
 {
+	apply_probe(c, p);
+
 #define SET(name, member)  \
 	if (c->given.name) \
 	p->member = c->to.member
@@ -210,6 +256,9 @@ static void apply_change(const struct pools_change *c, struct pool *p)
 	SET(critical, critical);
 	SET(start_timeout, runtime.start_timeout_s);
 	SET(drain_timeout, runtime.drain_timeout_s);
+	SET(probe_interval, probe.interval_s);
+	SET(probe_timeout, probe.timeout_s);
+	SET(probe_failures, probe.failures);
 #undef SET
 	apply_egress(c, p);
 }
@@ -232,10 +281,15 @@ int pools_update(const char *tenant, const char *id, const struct pools_change *
 	apply_change(c, &p);
 	codec_print(pool_fields, &p, &after);
 	*changed = !str_eq(buf_text(&before), buf_text(&after));
-	if (check_given(&p, e) < 0 || (*changed && !dry_run && pool_save(&ps, &p, e) < 0))
+	if (check_given(&p, e) < 0)
 		return -e->no;
+	if (*changed && !dry_run) {
+		audit_note_changes(&a, AUDIT_POOL_UPDATED, buf_text(&before), buf_text(&after));
+		if (pool_save(&ps, &p, e) < 0)
+			return audit_note_failed(&a, AUDIT_POOL_UPDATED, NULL, e);
+	}
 	*ret = p;
-	p.egress_allow = (struct codec_list){ 0 };
+	p.egress_allow = p.probe.command = (struct codec_list){ 0 }; // *ret has them
 	return 0;
 }
 
@@ -260,6 +314,27 @@ static int check_all(void *arg, const struct address *a, const struct instance *
 			a->tenant, a->pool);
 }
 
+static int destroy_locked(const struct store *ts, const struct store *ps, const struct address *a,
+			  const struct store_names *names, int wait_ms, struct err *e)
+{
+	struct address at = *a;
+
+	for (size_t n = 0; n < names->len; n++) {
+		if (COPY(at.instance, names->items[n]) <
+		    0) // a stray file of that name goes with the pool
+			continue;
+		if (instances_remove_locked(ps, &at, wait_ms, e) < 0 && e->kind != ERR_MISSING)
+			return -e->no;
+	}
+	err_clear(e);
+	if (fault_point("pool-remove"))
+		return err_sys(e, "%s/%s: remove", a->tenant, a->pool);
+	audit_note(a, AUDIT_POOL_DESTROYED, NULL, "with %zu instance%s", names->len,
+		   names->len == 1 ? "" : "s");
+	return store_remove(ts, "pools", a->pool, e) < 0 ? err_wrap(e, "%s/%s", a->tenant, a->pool)
+							 : 0;
+}
+
 int pools_destroy(const char *tenant, const char *id, bool force, bool dry_run, int wait_ms,
 		  struct err *e)
 {
@@ -273,17 +348,7 @@ int pools_destroy(const char *tenant, const char *id, bool force, bool dry_run, 
 		return -e->no;
 	if (dry_run)
 		return 0;
-	for (size_t n = 0; n < names.len; n++) {
-		if (COPY(a.instance, names.items[n]) <
-		    0) // a stray file of that name goes with the pool
-			continue;
-		if (instances_remove_locked(&ps, &a, wait_ms, e) < 0 && e->kind != ERR_MISSING)
-			return -e->no;
-	}
-	err_clear(e);
-	if (fault_point("pool-remove"))
-		return err_sys(e, "%s/%s: remove", tenant, id);
-	if (store_remove(&ts, "pools", id, e) < 0)
-		return err_wrap(e, "%s/%s", tenant, id);
-	return 0;
+	if (destroy_locked(&ts, &ps, &a, &names, wait_ms, e) == 0)
+		return 0;
+	return audit_note_failed(&a, AUDIT_POOL_DESTROYED, NULL, e);
 }

@@ -25,7 +25,8 @@ int pools_scale(const char *tenant, const char *id, const struct pools_scale *s,
 struct pools_change {
 	struct {
 		bool egress, egress_allow, ingress_kbit, egress_kbit, metadata, pinned, critical,
-			start_timeout, drain_timeout;
+			start_timeout, drain_timeout, probe, probe_interval, probe_timeout,
+			probe_failures;
 	} given;
 	struct pool to;
 };

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "state/result.h"
 
-const char *const exit_cause_names[] = { "asked",   "guest-reboot", "guest-panic", "guest-reset",
-					 "killed",  "oom",	    "crashed",	   "start-failed",
-					 "timeout", "host-reboot",  NULL };
+const char *const exit_cause_names[] = { "asked",	"guest-reboot",	  "guest-panic",
+					 "guest-reset", "killed",	  "oom",
+					 "crashed",	"start-failed",	  "timeout",
+					 "host-reboot", "forbidden-call", NULL };
 
 const struct field result_error_fields[] = {
 	{ FIELD_SLOT(struct result_error, code, char[32]), .kind = KIND_TEXT,

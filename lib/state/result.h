@@ -18,6 +18,7 @@ enum exit_cause {
 	EXIT_START_FAILED,
 	EXIT_TIMEOUT,
 	EXIT_HOST_REBOOT,
+	EXIT_FORBIDDEN_CALL, // of the system: its filter has ended the VMM
 	EXIT_CAUSES
 };
 extern const char *const exit_cause_names[];

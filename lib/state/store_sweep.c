@@ -141,6 +141,7 @@ int store_sweep(bool dry_run, int wait_ms, struct buf *found, struct err *e)
 	if (!store_exists(STORE_NODE, NULL)) // nobody was here yet
 		return 0;
 	sweep_level(&w, STORE_NODE, NULL, "tenants");
+	sweep_level(&w, STORE_NODE, NULL, "archive");
 	if (store_list_tenants(&tenants, e) < 0)
 		return -e->no;
 	for (size_t t = 0; t < tenants.len; t++)

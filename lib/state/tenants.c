@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "state/tenants.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <time.h>
-
-#include "base/fault.h"
-#include "base/fd.h"
 #include "base/log.h"
 #include "state/alloc.h"
+#include "state/archive.h"
 #include "state/node.h"
 #include "state/pools.h"
 #include "state/rows.h"
@@ -61,6 +56,22 @@ static int compare(const struct tenant_spec *spec, const struct tenant *t, struc
 	return err_wrap(e, "%s", t->tenant_id);
 }
 
+static void note_created(int dir, const struct tenant *t)
+{
+	struct audit_event event = { .action = AUDIT_TENANT_CREATED };
+	char detail[AUDIT_DETAIL_MAX + 1];
+	struct err e = { 0 };
+
+	base_cut(detail, sizeof(detail),
+		 "subnet %s, net id %u, max_vcpus %u, max_mem_mib %llu, max_running %u",
+		 t->net.ipv4_subnet, t->net.tenant_net_id, t->quotas.max_vcpus,
+		 (unsigned long long)t->quotas.max_mem_mib, t->quotas.max_running);
+	memcpy(event.at.tenant, t->tenant_id, sizeof(event.at.tenant));
+	event.detail = detail;
+	if (audit_append_at(dir, &event, &e) < 0)
+		log_error(t->tenant_id, "TenantCreated is not in the audit log: %s", e.msg);
+}
+
 static int make(const struct store *node, const struct tenant *t, struct err *e)
 {
 	cleanup_draft struct store_draft d = STORE_DRAFT_NONE;
@@ -69,10 +80,10 @@ static int make(const struct store *node, const struct tenant *t, struct err *e)
 	    store_draft_mkdir(&d, "secrets", 0700, e) < 0 ||
 	    store_draft_mkdir(&d, "config", STORE_DIR_MODE, e) < 0 ||
 	    store_draft_mkdir(&d, "pools", STORE_DIR_MODE, e) < 0 ||
-	    store_draft_save(&d, TENANT_FILE, tenant_fields, t, e) < 0 ||
-	    store_draft_commit(&d, e) < 0)
+	    store_draft_save(&d, TENANT_FILE, tenant_fields, t, e) < 0)
 		return err_wrap(e, "%s", t->tenant_id);
-	return 0;
+	note_created(d.dir, t); // a tenant comes with its log
+	return store_draft_commit(&d, e) < 0 ? err_wrap(e, "%s", t->tenant_id) : 0;
 }
 
 int tenants_create(const struct tenant_spec *spec, bool dry_run, int wait_ms, struct tenant *ret,
@@ -110,54 +121,34 @@ int tenants_create(const struct tenant_spec *spec, bool dry_run, int wait_ms, st
 	return make(&node, ret, e);
 }
 
+static int update(const struct address *a, const struct tenant_spec *spec, bool dry_run,
+		  int wait_ms, struct tenant *ret, bool *changed, struct err *e)
+{
+	cleanup_buf struct buf before = BUF_INIT, after = BUF_INIT;
+	cleanup_store struct store s = STORE_NONE;
+
+	if (store_lock(&s, STORE_TENANT, a, wait_ms, e) < 0 || tenant_load_from(&s, ret, e) < 0)
+		return -e->no;
+	codec_print(tenant_fields, ret, &before);
+	*changed = what_differs(spec, ret) != NULL;
+	set_given(spec, ret);
+	if (!*changed || dry_run)
+		return 0;
+	codec_print(tenant_fields, ret, &after);
+	audit_note_changes(a, AUDIT_TENANT_UPDATED, buf_text(&before), buf_text(&after));
+	return tenant_save(&s, ret, e);
+}
+
 int tenants_update(const struct tenant_spec *spec, bool dry_run, int wait_ms, struct tenant *ret,
 		   bool *changed, struct err *e)
 {
-	cleanup_store struct store s = STORE_NONE;
 	struct address a = { 0 };
 
 	if (name_check(spec->id, e) < 0 || COPY(a.tenant, spec->id) < 0)
 		return err_wrap(e, "tenant");
-	if (store_lock(&s, STORE_TENANT, &a, wait_ms, e) < 0 || tenant_load_from(&s, ret, e) < 0)
-		return -e->no;
-	*changed = what_differs(spec, ret) != NULL;
-	set_given(spec, ret);
-	return *changed && !dry_run ? tenant_save(&s, ret, e) : 0;
-}
-
-// One file of the audit log, by a hard link: it outlives the tenant's directory.
-static int archive_file(int from, int to, const char *name, struct err *e)
-{
-	cleanup_fd int fd = openat(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-
-	if (fd < 0 || fchmod(fd, 0600) < 0 || linkat(from, name, to, name, 0) < 0 || fsync(fd) < 0)
-		return err_sys(e, "archive %s", name);
-	return 0;
-}
-
-static int archive_audit(const struct store *node, const struct store *s, struct err *e)
-{
-	cleanup_names struct store_names names = STORE_NAMES_NONE;
-	cleanup_draft struct store_draft d = STORE_DRAFT_NONE;
-	struct timespec now;
-	char id[64];
-	size_t n = 0;
-
-	if (store_list(s, "", &names, e) < 0)
-		return -e->no;
-	while (n < names.len && !str_starts(names.items[n], "audit.log"))
-		n++;
-	if (n == names.len)
+	if (update(&a, spec, dry_run, wait_ms, ret, changed, e) == 0)
 		return 0;
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	base_cut(id, sizeof(id), "%s-%lld%03ld", s->name, (long long)now.tv_sec,
-		 now.tv_nsec / 1000000);
-	if (store_draft_begin(node, "archive", id, &d, e) < 0)
-		return -e->no;
-	for (; n < names.len && str_starts(names.items[n], "audit.log"); n++)
-		if (archive_file(s->dir, d.dir, names.items[n], e) < 0)
-			return -e->no;
-	return store_draft_commit(&d, e);
+	return dry_run ? -e->no : audit_note_failed(&a, AUDIT_TENANT_UPDATED, NULL, e);
 }
 
 static int check_empty(const struct store *s, struct err *e)
@@ -191,9 +182,22 @@ int tenants_empty(const char *id, int wait_ms, struct err *e)
 	return 0;
 }
 
+// The trail holds the log's lock.
+static void note_not_destroyed(struct audit_trail *trail, const struct err *why)
+{
+	const struct audit_event event = { .action = AUDIT_TENANT_DESTROYED,
+					   .outcome = AUDIT_FAILED,
+					   .detail = why->msg };
+	struct err e = { 0 };
+
+	if (trail->ready && trail_add(trail, &event, &e) < 0)
+		log_info(trail->tenant, "the audit log does not tell it: %s", e.msg);
+}
+
 int tenants_destroy(const char *id, bool dry_run, int wait_ms, struct err *e)
 {
 	cleanup_store struct store node = STORE_NONE, s = STORE_NONE;
+	cleanup_trail struct audit_trail trail = TRAIL_NONE; // held until the directory is gone
 	struct address a = { 0 };
 
 	if (name_check(id, e) < 0 || COPY(a.tenant, id) < 0)
@@ -205,11 +209,10 @@ int tenants_destroy(const char *id, bool dry_run, int wait_ms, struct err *e)
 		return -e->no;
 	if (dry_run)
 		return 0;
-	if (fault_point("tenant-archive"))
-		return err_sys(e, "%s: archive", id);
-	if (archive_audit(&node, &s, e) < 0 || store_remove(&node, "tenants", id, e) < 0)
-		return err_wrap(e, "%s", id);
-	return 0;
+	if (archive_audit(&node, &s, &trail, e) == 0 && store_remove(&node, "tenants", id, e) == 0)
+		return 0;
+	note_not_destroyed(&trail, e);
+	return err_wrap(e, "%s", id);
 }
 
 // The record, and what people ask for first without knowing its shape.

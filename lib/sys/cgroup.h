@@ -50,12 +50,15 @@ int cgroup_populated(int group, bool *ret, struct err *e) MUST_CHECK; // a remov
 int cgroup_wait_empty(int group, int timeout_ms, struct err *e) MUST_CHECK;
 
 struct cgroup_usage {
-	bool has_cpu, has_memory, has_pids;
+	bool has_cpu, has_throttled, has_memory, has_peak, has_limit, has_oom_kills, has_pids;
 	uint64_t cpu_us, cpu_user_us, cpu_system_us, cpu_throttled_us;
-	uint64_t memory_bytes, memory_peak_bytes, oom_kills; // peak 0: the kernel does not tell
+	uint64_t memory_bytes, memory_peak_bytes, memory_limit_bytes; // has_limit: there is one
+	uint64_t oom_kills; // of processes in it or below it, since it was made
 	uint64_t pids;
 };
 int cgroup_usage(int group, struct cgroup_usage *ret, struct err *e) MUST_CHECK;
+// Did the kernel end a process of the group for want of memory? What cannot be read is a no.
+bool cgroup_was_oom(int group);
 
 // Every group of the direct backend on this machine, other nodes' too. The address has as many
 // parts as the group is deep; fn's failure ends the walk.

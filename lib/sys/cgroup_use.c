@@ -145,14 +145,23 @@ int cgroup_usage(int group, struct cgroup_usage *ret, struct err *e)
 	u.has_cpu = line_value(buf_text(&cpu), "usage_usec", &u.cpu_us);
 	(void)line_value(buf_text(&cpu), "user_usec", &u.cpu_user_us);
 	(void)line_value(buf_text(&cpu), "system_usec", &u.cpu_system_us);
-	(void)line_value(buf_text(&cpu), "throttled_usec", &u.cpu_throttled_us);
+	u.has_throttled = line_value(buf_text(&cpu), "throttled_usec", &u.cpu_throttled_us);
 	u.has_memory = read_number(group, "memory.current", &u.memory_bytes);
-	(void)read_number(group, "memory.peak", &u.memory_peak_bytes);
+	u.has_peak = read_number(group, "memory.peak", &u.memory_peak_bytes);
+	u.has_limit = read_number(group, "memory.max", &u.memory_limit_bytes);
 	if (fd_read_file(group, "memory.events", TEXT_MAX, &events, &why) == 0)
-		(void)line_value(buf_text(&events), "oom_kill", &u.oom_kills);
+		u.has_oom_kills = line_value(buf_text(&events), "oom_kill", &u.oom_kills);
 	u.has_pids = read_number(group, "pids.current", &u.pids);
 	*ret = u;
 	return 0;
+}
+
+bool cgroup_was_oom(int group)
+{
+	struct cgroup_usage u = { 0 };
+	struct err ignored = { 0 };
+
+	return cgroup_usage(group, &u, &ignored) == 0 && u.has_oom_kills && u.oom_kills > 0;
 }
 
 struct walk {

@@ -51,11 +51,12 @@ int jail_unshare_mounts(struct err *e) MUST_CHECK;
 int jail_bind(int src, int into, const char *name, bool read_only, struct err *e) MUST_CHECK;
 
 // Opens what a VMM made in dir (run/ or snap/) as an O_PATH descriptor after checking that it is a
-// socket or regular file, no link, owned by U, with exactly one link. Connect or open it as
+// socket, regular file or FIFO, no link, owned by U, with exactly one link. Connect or open it as
 // /proc/self/fd/N (jail_fd_path). -ENOENT (kind missing) when it is not there (yet); kind denied
 // when it is something else than asked.
 int jail_open_socket(int dir, const char *name, uint32_t uid, struct err *e) MUST_CHECK;
 int jail_open_file(int dir, const char *name, uint32_t uid, struct err *e) MUST_CHECK;
+int jail_open_fifo(int dir, const char *name, uint32_t uid, struct err *e) MUST_CHECK;
 typedef char fd_path[32];
 void jail_fd_path(int fd, fd_path out); // "/proc/self/fd/N"
 // Connects to a socket of the VMM's (opened as above) and checks the peer's uid; returns the

@@ -74,6 +74,11 @@ int jail_open_file(int dir, const char *name, uint32_t uid, struct err *e)
 	return open_checked(dir, name, S_IFREG, "regular file", uid, e);
 }
 
+int jail_open_fifo(int dir, const char *name, uint32_t uid, struct err *e)
+{
+	return open_checked(dir, name, S_IFIFO, "FIFO", uid, e);
+}
+
 int jail_check_peer(int sock, uint32_t uid, struct err *e)
 {
 	struct ucred peer = { 0 };

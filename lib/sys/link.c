@@ -166,6 +166,46 @@ int link_get(struct nl *nl, const char *name, struct link_row *out, struct err *
 	return 0;
 }
 
+static int traffic_attr(const struct nlattr *a, void *arg)
+{
+	struct rtnl_link_stats64 s = { 0 };
+	struct link_traffic *t = arg;
+
+	// Kernels add members at the end.
+	if (mnl_attr_get_type(a) != IFLA_STATS64 ||
+	    mnl_attr_get_payload_len(a) < offsetof(struct rtnl_link_stats64, multicast))
+		return MNL_CB_OK;
+	memcpy(&s, mnl_attr_get_payload(a), MIN(sizeof(s), mnl_attr_get_payload_len(a)));
+	*t = (struct link_traffic){ s.rx_bytes, s.rx_packets, s.rx_dropped,
+				    s.tx_bytes, s.tx_packets, s.tx_dropped };
+	return MNL_CB_STOP;
+}
+
+static int take_traffic(const struct nlmsghdr *h, void *arg)
+{
+	if (h->nlmsg_type != RTM_NEWLINK || h->nlmsg_len < mnl_nlmsg_size(sizeof(struct ifinfomsg)))
+		return MNL_CB_OK;
+	return mnl_attr_parse(h, sizeof(struct ifinfomsg), traffic_attr, arg) < 0 ? MNL_CB_ERROR
+										  : MNL_CB_OK;
+}
+
+int link_traffic(struct nl *nl, const char *name, struct link_traffic *ret, struct err *e)
+{
+	struct nlmsghdr *req = nl_begin(nl, RTM_GETLINK, 0);
+	struct ifinfomsg *info = mnl_nlmsg_put_extra_header(req, sizeof(*info));
+	struct link_traffic t = { .rx_bytes = UINT64_MAX };
+
+	info->ifi_family = AF_UNSPEC;
+	mnl_attr_put_strz(req, IFLA_IFNAME, name);
+	if (nl_talk(nl, req, take_traffic, &t, e) < 0)
+		return e->no == ENODEV ? err_set(e, ENOENT, "no link %s", name)
+				       : err_wrap(e, "look up link %s", name);
+	if (t.rx_bytes == UINT64_MAX)
+		return err_set(e, EPROTO, "the kernel tells no traffic of %s", name);
+	*ret = t;
+	return 0;
+}
+
 const struct link_row *links_by_index(const struct links *l, int index)
 {
 	for (size_t i = 0; i < l->len; i++)

@@ -40,6 +40,14 @@ const struct link_row *links_by_name(const struct links *l, const char *name);
 int link_get(struct nl *nl, const char *name, struct link_row *out,
 	     struct err *e) MUST_CHECK; // -ENOENT
 
+// What has gone through a link since it was made, as this machine sees it: what it received on a
+// TAP its guest has sent.
+struct link_traffic {
+	uint64_t rx_bytes, rx_packets, rx_drops, tx_bytes, tx_packets, tx_drops;
+};
+int link_traffic(struct nl *nl, const char *name, struct link_traffic *ret,
+		 struct err *e) MUST_CHECK; // -ENOENT
+
 // The owner text, and back; false when the alias is not of this form (then the outputs are "").
 void link_owner_print(const char *node_id, const char *address, link_alias out);
 bool link_owner_parse(const char *alias, char node_id[37], address_text address);

@@ -7,6 +7,7 @@
 #include "sys/link.h"
 #include "sys/nft_batch.h"
 #include "sys/nft_read.h"
+#include "sys/nft_rules.h"
 
 static const uint8_t families[] = { NFPROTO_INET, NFPROTO_NETDEV };
 
@@ -116,13 +117,13 @@ static bool is_there(const struct nft_lines *have, const struct nft_part *part)
 	return false;
 }
 
-// One element of a set, by its key, as far as the kernel has it: to be removed before another one
-// takes its place.
-static void drop_elements(struct nft_batch *b, const struct nft_lines *have,
-			  const struct nft_part *part)
+// Of a plan, what is of this kind and what the kernel has.
+static void remove_kind(struct nft_batch *b, const struct nft_plan *p, enum nft_kind kind,
+			const struct nft_lines *have)
 {
-	if (is_there(have, part))
-		nft_batch_remove(b, part);
+	for (size_t i = 0; i < p->len; i++)
+		if (p->parts[i].kind == kind && is_there(have, &p->parts[i]))
+			nft_batch_remove(b, &p->parts[i]);
 }
 
 // Everything that a guest may have, whatever its policy is: for looking it up and taking it away.
@@ -140,12 +141,8 @@ static void remove_guest(struct nft_batch *b, const struct nft_plan *wide,
 			 const struct nft_lines *have)
 {
 	// elements first: the chain that one of them names goes after it
-	for (size_t i = 0; i < wide->len; i++)
-		if (wide->parts[i].kind == NFT_SET)
-			drop_elements(b, have, &wide->parts[i]);
-	for (size_t i = 0; i < wide->len; i++)
-		if (wide->parts[i].kind == NFT_CHAIN && is_there(have, &wide->parts[i]))
-			nft_batch_remove(b, &wide->parts[i]);
+	remove_kind(b, wide, NFT_SET, have);
+	remove_kind(b, wide, NFT_CHAIN, have);
 }
 
 int nft_guest_put(struct nl *nl, const struct nft_tenant *t, const struct nft_guest *g,
@@ -204,15 +201,16 @@ static const struct nft_pool *find_pool(const struct nft_tenant *t, const char *
 struct pool_change {
 	const struct nft_tenant *t;
 	const char *pool;
-	const struct nft_pool *ways; // NULL: it has none
-	struct nft_plan ways_plan, guests_plan;
+	const struct nft_pool *ways;		     // NULL: it has none
+	struct nft_plan ways_plan, elements, widest; // of all guests
 	struct nft_lines have_ways, have_guests;
 };
 
 static void pool_change_free(struct pool_change *p)
 {
 	nft_plan_free(&p->ways_plan);
-	nft_plan_free(&p->guests_plan);
+	nft_plan_free(&p->elements);
+	nft_plan_free(&p->widest);
 	nft_lines_free(&p->have_ways);
 	nft_lines_free(&p->have_guests);
 }
@@ -233,40 +231,17 @@ static void put_ways(struct nft_batch *b, const struct pool_change *p)
 	}
 }
 
-static void remove_ways(struct nft_batch *b, const struct pool_change *p)
-{
-	for (size_t i = 0; i < p->ways_plan.len; i++)
-		if (p->ways_plan.parts[i].kind == NFT_CHAIN &&
-		    is_there(&p->have_ways, &p->ways_plan.parts[i]))
-			nft_batch_remove(b, &p->ways_plan.parts[i]);
-	for (size_t i = 0; i < p->ways_plan.len; i++)
-		if (p->ways_plan.parts[i].kind == NFT_SET &&
-		    is_there(&p->have_ways, &p->ways_plan.parts[i]))
-			nft_batch_remove(b, &p->ways_plan.parts[i]);
-}
-
-static void put_guests(struct nft_batch *b, const struct pool_change *p)
-{
-	for (size_t i = 0; i < p->t->guest_count; i++) {
-		cleanup_nft_plan struct nft_plan one = NFT_PLAN_NONE;
-		const struct nft_guest *g = &p->t->guests[i];
-
-		nft_plan_begin(p->t, &one);
-		nft_plan_guest_egress(&one, g);
-		for (size_t k = 0; k < one.len; k++)
-			nft_batch_put(b, &one.parts[k]);
-	}
-}
-
-// Each guest's element, which is looked up by its key whatever its verdict is.
+// The elements that the guests are to have, and those that they may have: an element is looked up
+// by its key whatever its verdict is.
 static void plan_elements(struct pool_change *p)
 {
 	for (size_t i = 0; i < p->t->guest_count; i++) {
 		struct nft_guest g = p->t->guests[i];
 
+		nft_plan_guest_egress(&p->elements, &g);
 		if (g.egress == NFT_EGRESS_NONE)
 			g.egress = NFT_EGRESS_OPEN;
-		nft_plan_guest_egress(&p->guests_plan, &g);
+		nft_plan_guest_egress(&p->widest, &g);
 	}
 }
 
@@ -285,14 +260,10 @@ static bool has_element(const struct nft_lines *have, const struct nft_part *par
 static bool pool_is_equal(const struct pool_change *p)
 {
 	cleanup_nft_lines struct nft_lines ways = NFT_LINES_INIT, guests = NFT_LINES_INIT;
-	cleanup_nft_plan struct nft_plan plan = NFT_PLAN_NONE;
 
 	if (p->ways)
 		nft_lines_of(&p->ways_plan, false, &ways);
-	nft_plan_begin(p->t, &plan);
-	for (size_t i = 0; i < p->t->guest_count; i++)
-		nft_plan_guest_egress(&plan, &p->t->guests[i]);
-	nft_lines_of(&plan, false, &guests);
+	nft_lines_of(&p->elements, false, &guests);
 	return nft_lines_equal(&ways, &p->have_ways) && nft_lines_equal(&guests, &p->have_guests);
 }
 
@@ -303,10 +274,11 @@ static int pool_read(struct nl *nl, struct pool_change *p, struct err *e)
 	(void)snprintf(none.id, sizeof(none.id), "%s", p->pool);
 	nft_plan_begin(p->t, &p->ways_plan);
 	nft_plan_pool(&p->ways_plan, p->ways ? p->ways : &none);
-	nft_plan_begin(p->t, &p->guests_plan);
+	nft_plan_begin(p->t, &p->elements);
+	nft_plan_begin(p->t, &p->widest);
 	plan_elements(p);
 	if (nft_read(nl, &p->ways_plan, false, &p->have_ways, e) < 0 ||
-	    nft_read(nl, &p->guests_plan, false, &p->have_guests, e) < 0)
+	    nft_read(nl, &p->widest, false, &p->have_guests, e) < 0)
 		return -e->no;
 	return 0;
 }
@@ -326,13 +298,16 @@ int nft_pool_put(struct nl *nl, const struct nft_tenant *t, const char *pool, st
 		return 0;
 	if (p.ways)
 		put_ways(&b, &p);
-	for (size_t i = 0; i < p.guests_plan.len; i++)
-		if (has_element(&p.have_guests, &p.guests_plan.parts[i],
+	for (size_t i = 0; i < p.widest.len; i++)
+		if (has_element(&p.have_guests, &p.widest.parts[i],
 				t->guests[i / NFT_GUEST_MAPS].ip))
-			nft_batch_remove(&b, &p.guests_plan.parts[i]);
-	put_guests(&b, &p);
-	if (!p.ways)
-		remove_ways(&b, &p);
+			nft_batch_remove(&b, &p.widest.parts[i]);
+	for (size_t i = 0; i < p.elements.len; i++)
+		nft_batch_put(&b, &p.elements.parts[i]);
+	if (!p.ways) {
+		remove_kind(&b, &p.ways_plan, NFT_CHAIN, &p.have_ways);
+		remove_kind(&b, &p.ways_plan, NFT_SET, &p.have_ways);
+	}
 	if (nft_batch_send(&b, nl, e) < 0)
 		return err_wrap(e, "set the egress policy of %s", pool);
 	return 0;

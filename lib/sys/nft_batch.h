@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Changes to nftables that the kernel makes together or not at all. For lib/sys/nft*.c only.
 #pragma once
-#include "sys/nft_rules.h"
+#include "sys/nft_plan.h"
 
 struct nft_batch {
 	struct buf data;

@@ -8,8 +8,6 @@
 #include <net/if.h>
 #include <syslog.h>
 
-#define L4_DPORT 2 // offset in TCP's and UDP's header
-
 void *nft_need(void *p)
 {
 	if (!p)
@@ -41,6 +39,11 @@ void nft_load(struct nftnl_rule *r, uint32_t base, uint32_t offset, uint32_t len
 	nftnl_expr_set_u32(x, NFTNL_EXPR_PAYLOAD_BASE, base);
 	nftnl_expr_set_u32(x, NFTNL_EXPR_PAYLOAD_OFFSET, offset);
 	nftnl_expr_set_u32(x, NFTNL_EXPR_PAYLOAD_LEN, len);
+}
+
+void nft_load_ip(struct nftnl_rule *r, uint32_t offset, uint32_t reg)
+{
+	nft_load(r, NFT_PAYLOAD_NETWORK_HEADER, offset, 4, reg);
 }
 
 void nft_compare(struct nftnl_rule *r, uint32_t op, const void *data, uint32_t len)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The expressions that the rules of mvm are made of, on libnftnl. For nft_rules.c only.
+// The expressions that the rules of mvm are made of, on libnftnl. For lib/sys/nft*.c only.
 #pragma once
 #include <libnftnl/rule.h>
 #include <libnftnl/set.h>
@@ -7,12 +7,17 @@
 
 #include "base/base.h"
 
+#define L4_SPORT 0 // offsets in TCP's and UDP's header
+#define L4_DPORT 2
+
 // Built of bounded parts of ours: without memory there is no way on.
 void *nft_need(void *p);
 
 // Loads go to register r, which holds four bytes from NFT_REG32_00 on; the loaded value is padded.
 void nft_load_meta(struct nftnl_rule *r, uint32_t key, uint32_t reg);
 void nft_load(struct nftnl_rule *r, uint32_t base, uint32_t offset, uint32_t len, uint32_t reg);
+void nft_load_ip(struct nftnl_rule *r, uint32_t offset,
+		 uint32_t reg); // an address of the IPv4 header or ARP
 void nft_compare(struct nftnl_rule *r, uint32_t op, const void *data, uint32_t len);
 void nft_mask(struct nftnl_rule *r, const void *mask, uint32_t len);
 // A name with its padding is compared whole.

@@ -2,7 +2,7 @@
 // A tenant's tables as lines of text, of what is wanted and of what the kernel has: equal lines
 // mean equal effects. For lib/sys/nft*.c only.
 #pragma once
-#include "sys/nft_rules.h"
+#include "sys/nft_plan.h"
 
 struct nft_line {
 	enum nft_kind kind; // NFT_SET: an element too

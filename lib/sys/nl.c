@@ -4,6 +4,9 @@
 #include <linux/netlink.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/proc.h"
 
 #define BATCH_ROOM \
 	65536 // that a socket has without asking, and what messages take beside their data
@@ -21,6 +24,19 @@ void nl_free(struct nl *nl)
 void nl_freep(struct nl **nl)
 {
 	nl_free(*nl);
+}
+
+#define CALLER_CLOSES_US 2000 // if it should take longer, it waits itself; nothing else is lost
+
+void nl_free_behind(struct nl **nl)
+{
+	if (fork() == 0) {
+		proc_leave(mnl_socket_get_fd((*nl)->sock));
+		(void)usleep(CALLER_CLOSES_US);
+		_exit(0);
+	}
+	nl_free(*nl);
+	*nl = NULL;
 }
 
 int nl_new(int bus, struct nl **ret, struct err *e)

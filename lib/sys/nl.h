@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A netlink socket through libmnl, with the kernel's own reason (extended ACK) in the message. The
-// only header that includes libmnl; used by link and nft, so by mvm-bridge alone.
+// only header that includes libmnl; used by link and nft, so by mvm-bridge, and for the traffic of
+// a link by mvm-instance.
 #pragma once
 #include "base/err.h"
 #include <libmnl/libmnl.h>
@@ -17,6 +18,10 @@ struct nl {
 int nl_new(int bus, struct nl **ret, struct err *e) MUST_CHECK; // NETLINK_ROUTE, NETLINK_NETFILTER
 void nl_free(struct nl *nl);
 void nl_freep(struct nl **nl);
+// The same, with a child that waits in our stead: the last close of a netfilter socket lasts until
+// the kernel has freed what was removed through it, which takes an RCU grace period or two
+// (nf_tables, NETLINK_URELEASE). For tools, which end before it does.
+void nl_free_behind(struct nl **nl);
 // Starts a request in nl->out; NLM_F_REQUEST and a fresh number are added.
 struct nlmsghdr *nl_begin(struct nl *nl, uint16_t type, uint16_t flags);
 // Starts one more request behind req in nl->out, so that both go in one sendmsg: the kernel works

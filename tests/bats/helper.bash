@@ -31,9 +31,10 @@ refuses() { # STATUS COMMAND...
 	((want < 126)) && [[ $status == "$want" && -z $output && ${#stderr_lines[@]} == 1 ]]
 }
 
-# Everything below the state root, names and contents, in one digest.
+# Everything below the state root, names and contents, in one digest; but for the audit logs, where a
+# quota that was hit is noted.
 digest() {
-	(cd "$MVM_STATE_DIR" && find . \( -type f -exec sha256sum {} + \) -o -printf '%p\n' | sort | sha256sum)
+	(cd "$MVM_STATE_DIR" && find . -name 'audit.lo*' -o \( -type f -exec sha256sum {} + \) -o -printf '%p\n' | sort | sha256sum)
 }
 
 # Refused, and not a byte of the state changed.

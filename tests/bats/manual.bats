@@ -25,3 +25,17 @@ examples() { # MANUAL
 		run -0 sh -eu script
 	done
 }
+
+@test "the lists of system calls in the manuals are those of the filters" {
+	local top=$BATS_TEST_DIRNAME/../.. pair
+	for pair in qemu_filter:mvm-fc-qemu jail_filter:mvm-fc-launch; do
+		# Every list is made of strings of lower-case words.
+		sed -n '/_calls.*\[\] =/,/;/p' "$top/lib/fc/${pair%:*}.c" "$top/lib/sys/sandbox.c" |
+			grep -oE '"[a-z0-9_ ]+"' | tr -d '"' | tr ' ' '\n' | sed '/^$/d' | sort -u >wanted
+		[ "$(wc -l <wanted)" -gt 60 ]
+		tr -d '\134' <"$top/docs/${pair#*:}.8.scd.in" | tr -s ' ' '\n' | sort -u >told
+		run -0 comm -23 wanted told
+		printf '%s\n' "$output" >&2
+		[ -z "$output" ]
+	done
+}

@@ -67,13 +67,18 @@ in_flight() { # ADDRESS VERB STAGE PID
 		[ "$(field "$vm" '.status + " " + .last_exit')" = "stopped $cause" ]
 		jq -e --arg cause "$cause" --arg code "$code" --arg status "$status" --arg result "$result" '
 			.cause == $cause and .exit_code == $code and .exit_status == $status and
-			.service_result == $result' "$(dirname "$(record "$vm")")/exit.json"
+			.service_result == $result and (.cause != "oom" or
+			(.message | startswith("the VMM was killed: over its memory limit")))' \
+			"$(dirname "$(record "$vm")")/exit.json"
 	done <<-'END'
 		success exited 0 guest-reboot mvm-guestd: going down: reboot
 		success exited 0 guest-panic Kernel panic - not syncing: sysrq
 		success exited 0 guest-reset nothing of note
 		signal killed KILL killed Kernel panic in a quotation
 		signal killed TERM killed
+		signal killed SYS forbidden-call
+		core-dump dumped SYS forbidden-call
+		exit-code exited 148 forbidden-call
 		core-dump dumped SEGV crashed
 		exit-code exited 1 crashed
 		oom-kill killed KILL oom

@@ -26,7 +26,7 @@ cat >"$J/config.json" <<JSON
  "vsock":{"guest_cid":3,"uds_path":"/run/v.sock"}}
 JSON
 
-common=(-accel tcg,thread=multi,split-wx=on -cpu qemu64 -m 128M -smp 1 -nodefaults -no-user-config
+common=(-accel tcg,thread=multi,split-wx=on,tb-size=128 -cpu qemu64 -m 128M -smp 1 -nodefaults -no-user-config
 	-display none -no-reboot -device i8042 -device virtio-serial-device,max_ports=2
 	-sandbox on,obsolete=deny,spawn=deny,resourcecontrol=deny,elevateprivileges=deny)
 port=(-chardev "socket,id=mux,path=$J/mux,server=on,wait=off"

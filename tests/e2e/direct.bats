@@ -4,21 +4,13 @@
 
 load e2e
 
-setup_file() {
-	e2e_setup_file
-}
-
-teardown_file() {
-	e2e_teardown_file
-}
-
 teardown() {
 	nothing_left
 }
 
 @test "a step killed at each of its points: a repeat of start goes on" {
 	vm=$(new_instance)
-	for point in life-prepare-taken life-prepare-tap life-prepare-jail life-commit; do
+	for point in life-prepare-taken life-prepare-tap life-prepare-drives life-prepare-jail life-commit; do
 		killed_at "$point" mvm-instance start "$vm"
 		mvm-instance start "$vm"
 		is_status "$vm" running

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # What the files of tests/e2e share. They run twice: on this machine (ring e2e: direct backend, a
 # state root per file, namespaces made by tests/tap-run) and in the node VM (ring node: systemd and
-# the default places). MVM_RING tells which.
+# the default places). MVM_RING tells which. A file with a setup, or with more than the tenant acme, says
+# so in functions of its own.
 
 bats_require_minimum_version 1.5.0
 load ../bats/helper
@@ -27,6 +28,14 @@ e2e_setup_file() {
 e2e_teardown_file() {
 	mvm tenant destroy acme --force
 	no_strays
+}
+
+setup_file() {
+	e2e_setup_file
+}
+
+teardown_file() {
+	e2e_teardown_file
 }
 
 # Whatever a test did, nothing without an owner may be left; what is left is printed.

@@ -3,14 +3,6 @@
 
 load e2e
 
-setup_file() {
-	e2e_setup_file
-}
-
-teardown_file() {
-	e2e_teardown_file
-}
-
 teardown() {
 	nothing_left
 }

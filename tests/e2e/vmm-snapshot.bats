@@ -2,20 +2,7 @@
 # SPDX-License-Identifier: MIT
 # mvm-fc-qemu's snapshots, with real guests: what is in the files, and what they may be loaded into.
 
-setup_file() {
-	load vmm
-	vmm_image
-}
-
-setup() {
-	bats_require_minimum_version 1.5.0
-	load vmm
-	vmm_setup
-}
-
-teardown() {
-	vmm_teardown
-}
+load vmm
 
 # A guest that holds something, paused.
 held() { # [VCPUS [MIB]]

@@ -2,22 +2,13 @@
 # SPDX-License-Identifier: MIT
 # mvm-fc-qemu's vsock: Firecracker's protocol on the host's side, a guest on the other.
 
-setup_file() {
-	load vmm
-	vmm_image
-}
+load vmm
 
 setup() {
-	bats_require_minimum_version 1.5.0
-	load vmm
 	vmm_setup
 	vmm_up --
 	configure
 	start
-}
-
-teardown() {
-	vmm_teardown
 }
 
 @test "a port is answered with OK, one that nobody serves by closing" {

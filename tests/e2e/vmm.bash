@@ -132,3 +132,18 @@ compose() { # PARENT DIFF OUT
 occupied() { # FILE: KiB on disk
 	du -k "$1" | cut -f1
 }
+
+# Also sourced by tests/bench, where there is no bats.
+${BATS_VERSION:+bats_require_minimum_version 1.5.0}
+
+setup_file() {
+	vmm_image
+}
+
+setup() {
+	vmm_setup
+}
+
+teardown() {
+	vmm_teardown
+}

@@ -3,20 +3,7 @@
 # mvm-fc-qemu with real guests: what is behind Firecracker's API when QEMU is.
 # shellcheck disable=SC2030,SC2031 # each test has its own VMM
 
-setup_file() {
-	load vmm
-	vmm_image
-}
-
-setup() {
-	bats_require_minimum_version 1.5.0
-	load vmm
-	vmm_setup
-}
-
-teardown() {
-	vmm_teardown
-}
+load vmm
 
 @test "a guest boots with one CPU, its drive, its command line and a console that is drained" {
 	vmm_up --

@@ -25,6 +25,9 @@ struct world {
 	int dir, listener, signals;
 	int welcome_fails; // the first welcomes fail that often
 	bool drop_dial;	   // the first dial breaks before hello
+	int (*around)(void *arg, uint8_t type, const struct guest_hook *h,
+		      struct guest_steps *steps, struct err *e);
+	const char *worker_file;
 };
 
 static inline int on_welcome(void *arg, const struct guest_welcome *w, struct guest_info *ret,
@@ -97,7 +100,11 @@ static inline int dial(struct world *g)
 
 static inline void agent_process(struct world *g)
 {
-	static const struct agent_hooks hooks = { on_welcome, on_down, on_dial_ended };
+	struct agent_hooks hooks = { .welcome = on_welcome,
+				     .down = on_down,
+				     .dial_ended = on_dial_ended,
+				     .around = g->around,
+				     .worker_file = g->worker_file };
 	struct err e = { 0 };
 
 	(void)signal(SIGPIPE, SIG_IGN);

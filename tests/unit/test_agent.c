@@ -202,3 +202,37 @@ TEST(no_more_than_64_commands_run_at_once)
 	}
 	guest_exec_clear(&x);
 }
+
+TEST(a_command_starts_with_nothing_of_the_agents)
+{
+	struct world g = up(); // which ignores SIGPIPE and blocks SIGCHLD
+	cleanup_ran struct ran r;
+
+	run_sh(&g,
+	       "readlink /proc/self/fd/0;"
+	       "grep -E '^(SigBlk|SigIgn):' /proc/self/status | cut -f 2",
+	       -1, &r);
+	CHECK_INT(r.r, 0);
+	CHECK_STR(buf_text(&r.out), "/dev/null\n0000000000000000\n0000000000000000\n");
+}
+
+// The search for the program is by the command's own PATH, and leaves the agent's environment be.
+TEST(the_commands_path_finds_the_command)
+{
+	struct world g = up();
+	cleanup_free char *path = base_printf("PATH=%s:/nowhere", tap_dir());
+	struct guest_exec x = { 0 };
+	cleanup_ran struct ran r, plain;
+	struct err e = { 0 };
+	int fd = openat(g.dir, "mine", O_CREAT | O_WRONLY | O_CLOEXEC, 0700);
+
+	CHECK(dprintf(fd, "#!/bin/sh\necho mine\n") > 0 && close(fd) == 0);
+	CHECK(guest_words_add(&x.argv, "mine", &e) == 0 && guest_words_add(&x.env, path, &e) == 0);
+	run_spec(&g, &x, -1, 0, &r);
+	CHECK_INT(r.r, 0);
+	CHECK_STR(buf_text(&r.out), "mine\n");
+	guest_exec_clear(&x);
+	run_sh(&g, "mine", -1, &plain);
+	CHECK_INT(plain.r, 0);
+	CHECK_INT(WEXITSTATUS(plain.status), 127);
+}

@@ -133,7 +133,11 @@ TEST(exec_comes_back_and_needs_a_command)
 
 TEST(health_comes_back)
 {
-	struct guest_health in = { 1, 2, 3, 4, 5, 6, GUEST_ENTRY_ENDED, 0x8b, true }, out;
+	struct guest_health in = { .mem_available_kib = 4,
+				   .entry_state = GUEST_ENTRY_ENDED,
+				   .entry_status = 0x8b,
+				   .ready = true },
+			    out;
 	cleanup_buf struct buf b = BUF_INIT;
 	struct err e = { 0 };
 

@@ -278,6 +278,48 @@ TEST(metrics_are_increments_in_whole_lines)
 	server_shut(&s);
 }
 
+static void drain(int fd, struct buf *out)
+{
+	char data[65536];
+	ssize_t n;
+
+	while ((n = read(fd, data, sizeof(data))) > 0)
+		buf_add(out, data, (size_t)n);
+}
+
+TEST(what_a_full_pipe_did_not_take_is_told_by_the_next_line)
+{
+	cleanup_buf struct buf text = BUF_INIT;
+	struct vmmetrics m = VMMETRICS_INIT;
+	char name[65];
+	struct err e;
+	int ends[2];
+
+	CHECK(pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0);
+	CHECK(fcntl(ends[1], F_SETPIPE_SZ, 4096) >= 4096);
+	m.fd = ends[1];
+	for (int i = 0; i < VMMETRICS_DRIVES + 1; i++) { // longer than the pipe
+		base_cut(name, sizeof(name), "d%062d", i);
+		vmmetrics_set_drive(&m, name, 0, 7);
+	}
+	vmmetrics_set_drive(
+		&m, "a_name_that_is_longer_than_any_drive_may_have_in_this_table_of_lines", 0, 7);
+	CHECK_INT(m.drive_count, VMMETRICS_DRIVES);
+	CHECK(vmmetrics_write(&m, &e) < 0 && m.torn);
+	CHECK(vmmetrics_write(&m, &e) < 0); // full: not a byte of it
+	drain(ends[0], &text);
+	CHECK(!strchr(buf_text(&text), '\n'));
+	CHECK(fcntl(ends[1], F_SETPIPE_SZ, 65536) >= 65536);
+	buf_clear(&text);
+	CHECK(vmmetrics_write(&m, &e) == 0 && !m.torn);
+	drain(ends[0], &text);
+	CHECK(text.data[0] == '\n' && codec_check(text.data + 1, text.len - 2, &e) == 0);
+	CHECK(strstr(text.data, "\"read_bytes\":7"));
+	CHECK(strstr(text.data, "\"missed_metrics_count\":2"));
+	(void)close(ends[0]);
+	vmmetrics_close(&m);
+}
+
 static int parse(struct cmdline *c, struct err *e, const char *line)
 {
 	static char copy[256];
@@ -310,6 +352,8 @@ TEST(the_command_line_has_upstreams_rules)
 		{ "x --uid 5", "MissingArgument(\"gid\")" },
 		{ "x --no-seccomp --seccomp-filter f", "ForbiddenArgument" },
 		{ "x --seccomp-filter f", "NotSupported(\"seccomp-filter\")" },
+		{ "x --seccomp strict --uid 5 --gid 6", NULL },
+		{ "x --seccomp strict", "MissingArgument(\"uid\")" },
 		{ "x --enable-pci", "NotSupported(\"enable-pci\")" },
 		{ "x --metadata f", "NotSupported(\"metadata\")" },
 	};

@@ -187,7 +187,7 @@ TEST(destroy_keeps_the_audit_log_in_the_archive)
 	CHECK_INT(names.len, 1);
 	base_cut(path, sizeof(path), "%s/archive/%s/audit.log", path_state(),
 		 names.len ? names.items[0] : "");
-	CHECK(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600 && st.st_size == 2);
+	CHECK(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600 && st.st_size > 2);
 	CHECK(tenants_destroy("acme", false, 1000, &e) < 0);
 	CHECK_INT(e.kind, ERR_MISSING);
 }

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+// What a guest that was restored must not keep from the one that was captured: its clock, its
+// random numbers, its address, and the ids of its boot. The machine id stays: it is the instance's.
+#include "guest/machine.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <linux/random.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/fd.h"
+#include "base/num.h"
+#include "guest/agent_core.h"
+#include "guest/hook.h"
+#include "guest/worker.h"
+
+static int set_clock(uint64_t utc_us, struct guest_steps *steps, struct err *e)
+{
+	struct timespec now = { 0 },
+			t = { (time_t)(utc_us / 1000000), (long)(utc_us % 1000000 * 1000) };
+	int64_t off;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	off = (int64_t)utc_us / 1000 - ((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+	guest_step(steps, "clock: by %lld ms", (long long)off);
+	return clock_settime(CLOCK_REALTIME, &t) < 0 ? err_sys(e, "set the clock") : 0;
+}
+
+// Both are needed: the new bytes, and the kernel's generator made from them at once.
+static int reseed(const uint8_t seed[32], struct guest_steps *steps, struct err *e)
+{
+	cleanup_fd int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+	struct {
+		int entropy_count, buf_size;
+		uint8_t bytes[32];
+	} pool = { 256, 32, { 0 } };
+	int r;
+
+	guest_step(steps, "random numbers");
+	memcpy(pool.bytes, seed, sizeof(pool.bytes));
+	r = fd < 0 ? -1 : ioctl(fd, RNDADDENTROPY, &pool);
+	explicit_bzero(&pool, sizeof(pool));
+	if (r < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
+		return err_sys(e, "reseed the random numbers");
+	return 0;
+}
+
+static int remove_address(const struct ifaddrs *it, struct err *e)
+{
+	const struct sockaddr_in *in = (const void *)it->ifa_addr,
+				 *mask = (const void *)it->ifa_netmask;
+	struct {
+		struct nlmsghdr head;
+		struct ifaddrmsg addr;
+		struct rtattr attribute;
+		uint32_t local;
+	} r = { .head = { .nlmsg_len = sizeof(r), .nlmsg_type = RTM_DELADDR },
+		.addr = { .ifa_family = AF_INET, .ifa_index = if_nametoindex(it->ifa_name) },
+		.attribute = { .rta_len = RTA_LENGTH(4), .rta_type = IFA_LOCAL } };
+
+	r.addr.ifa_prefixlen = (uint8_t)__builtin_popcount(mask->sin_addr.s_addr);
+	r.local = in->sin_addr.s_addr;
+	return netlink_send(&r.head, e);
+}
+
+// The address of the guest that was captured: on the card that has it, and not ours.
+static int drop_addresses(const struct guest_net *net, struct err *e)
+{
+	struct ifaddrs *all = NULL;
+	int r = 0;
+
+	if (getifaddrs(&all) < 0)
+		return err_sys(e, "list addresses");
+	for (struct ifaddrs *it = all; it && r == 0; it = it->ifa_next) {
+		const struct sockaddr_in *in = (const void *)it->ifa_addr;
+
+		if (!in || in->sin_family != AF_INET || it->ifa_flags & IFF_LOOPBACK ||
+		    !it->ifa_netmask || ntohl(in->sin_addr.s_addr) == net->address)
+			continue;
+		r = remove_address(it, e);
+	}
+	freeifaddrs(all);
+	return r;
+}
+
+int machine_boot_id(struct err *e)
+{
+	cleanup_fd int dir = -1;
+	uint8_t r[16] = { 0 };
+	char hex[33], text[40];
+
+	if (fd_mkdirs(WORKER_DIR, 0755, e) < 0)
+		return -e->no;
+	dir = fd_open_dir(AT_FDCWD, WORKER_DIR, e);
+	if (dir < 0)
+		return -e->no;
+	if (getrandom(r, sizeof(r), 0) != (ssize_t)sizeof(r))
+		return err_sys(e, "random numbers");
+	r[6] = (r[6] & 0x0f) | 0x40;
+	r[8] = (r[8] & 0x3f) | 0x80;
+	num_to_hex(r, sizeof(r), hex);
+	base_cut(text, sizeof(text), "%.8s-%.4s-%.4s-%.4s-%.12s\n", hex, hex + 8, hex + 12,
+		 hex + 16, hex + 20);
+	return fd_replace_file(dir, "boot-id", text, strlen(text), 0644, e);
+}
+
+// The file is the user's, its directory stays ours.
+void machine_worker(const char *user)
+{
+	cleanup_fd int fd = open(WORKER_FILE, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+	struct spawn_user owner;
+	struct err ignored = { 0 };
+
+	if (fd >= 0 && agent_spawn_find_user(user, &owner, &ignored) == 0)
+		(void)!fchown(fd, owner.uid, owner.gid);
+}
+
+int machine_repair(const struct guest_hook *h, struct guest_steps *steps, struct err *e)
+{
+	if ((h->time_us && set_clock(h->time_us, steps, e) < 0) || reseed(h->seed, steps, e) < 0)
+		return -e->no;
+	guest_step(steps, "network: %s", h->net.hostname[0] ? h->net.hostname : "none");
+	if ((h->net.address && drop_addresses(&h->net, e) < 0) || machine_network(&h->net, e) < 0)
+		return -e->no;
+	guest_step(steps, "boot id");
+	return machine_boot_id(e);
+}

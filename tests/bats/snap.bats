@@ -1,0 +1,433 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# shellcheck disable=SC2016,SC2034,SC2154,SC2317,SC2030,SC2031
+# mvm-snap: captures composed, packed, verified and removed, without a VMM. They are made here by a
+# second hand, from the manual's words alone.
+
+setup() {
+	load helper
+	fresh_state
+	vm=acme/web/i-0000002a
+	mvm-tenant create acme --net-id 7 --subnet 10.240.7.0/24 >/dev/null
+	mvm-pool create acme/web --flake /f --profile minimal --cpus 1 --mem 128 >/dev/null
+	mvm-instance create acme/web >/dev/null
+	pool=$MVM_STATE_DIR/tenants/acme/pools/web
+	local made
+	made=$(find "$pool/instances" -mindepth 1 -maxdepth 1 -printf "%f\n")
+	vm=acme/web/$made
+	instance=$pool/instances/$made
+	snapshots=$instance/snapshots
+	mkdir -p "$snapshots"
+}
+
+# A sparse file of 2 MiB: PAGE=BYTE ... (BYTE 0 writes zeros)
+pages() { # FILE PAGE=BYTE...
+	truncate -s 2M "$1"
+	local file=$1 spec
+	shift
+	for spec; do
+		perl -e 'print chr($ARGV[0]) x 4096' "${spec#*=}" |
+			dd of="$file" bs=4096 seek="${spec%=*}" conv=notrunc status=none
+	done
+	sync "$file"
+}
+
+# The digest of FORMAT in the manual, over the pages that are given.
+pages_digest() { # content|data PAGE=BYTE...
+	perl -MDigest::SHA=sha256,sha256_hex -e '
+		my $form = shift; my %mib;
+		for (@ARGV) { my ($p, $b) = split /=/; next if $form eq "content" && !$b;
+			$mib{int($p / 256)}{$p % 256} = chr($b) x 4096 }
+		my $all = "mvm-pages-1\n" . pack("Q<", 2 << 20);
+		for my $n (sort { $a <=> $b } keys %mib) {
+			my $map = "\0" x 32;
+			vec($map, $_, 1) = 1 for keys %{$mib{$n}};
+			$all .= pack("Q<", $n) . sha256($map . join "", map { $mib{$n}{$_} } sort { $a <=> $b } keys %{$mib{$n}}) }
+		print sha256_hex($all)' "$@"
+}
+
+seal() { # DIR: from DIR/draft.json, without a seal
+	local text sum
+	text=$(jq -c . "$1/draft.json")
+	sum=$(printf %s "$text" | sha256sum | cut -d ' ' -f 1)
+	printf '%s,"seal":"%s"}\n' "${text%\}}" "$sum" >"$1/manifest.json"
+	rm "$1/draft.json"
+}
+
+reseal() { # DIR FILTER: as if it had been written so
+	jq -c "del(.seal) | $2" "$1/manifest.json" >"$1/draft.json"
+	seal "$1"
+}
+
+manifest() { # DIR KIND FORM PARENT PARENT-SHA MEM-SHA FILE
+	jq -nc --arg kind "$2" --arg form "$3" --arg parent "$4" --arg psha "$5" --arg sha "$6" \
+		--arg inode "$(stat -c %i "$7")" --arg mtime "$(stat -c %.9Y "$7")" \
+		--arg vmstate "$(sha256sum <"$1/vmstate" | cut -d ' ' -f 1)" \
+		--argjson bytes "$(stat -c %s "$1/vmstate")" --arg instance "${instance##*/}" '
+		{schema_version: 1, kind: $kind, name: null, created_at: "2026-01-01T00:00:00Z",
+		machine: {revision_hash: null, arch: "x86_64", vmm: "qemu", vmm_version: "0.1.0",
+			vmm_sha256: null, state_format: "1", accel: "tcg",
+			cpu: {vendor: "GenuineIntel", family: 6, model: 85, stepping: 4,
+				microcode: "0x1", flags_sha256: null},
+			cpu_template: "", host_kernel: "6.1", vcpus: 1, mem_mib: 2, pci: false,
+			agent_protocol: 1, devices: []},
+		guest: {tenant_id: "acme", pool_id: "web", instance_id: $instance,
+			guest_ip: "10.240.7.3", gateway_ip: "10.240.7.1", cidr: 24,
+			mac: "02:fc:00:07:00:03", disks: []},
+		parent: {ref: $parent, sha256: (if $psha == "" then null else $psha end)},
+		composed_from: null, vmstate: {bytes: $bytes, sha256: $vmstate},
+		memory: {form: $form, bytes: 2097152, sha256: $sha,
+			seen: {inode: $inode, mtime: $mtime}, pack: {bytes: 0, sha256: null}},
+		compression: "none", spent: false, spent_at: null}' >"$1/draft.json"
+	seal "$1"
+}
+
+gen() { # N PAGE=BYTE...: a full one
+	local dir=$snapshots/gen-$1
+	mkdir "$dir"
+	: >"$dir/lock"
+	echo "state $1" >"$dir/vmstate"
+	pages "$dir/mem" "${@:2}"
+	manifest "$dir" full mem none '' "$(pages_digest content "${@:2}")" "$dir/mem"
+	ln -sfn "gen-$1" "$snapshots/delta"
+}
+
+delta() { # N PARENT PAGE=BYTE...
+	local dir=$snapshots/gen-$1
+	mkdir "$dir"
+	: >"$dir/lock"
+	echo "state $1" >"$dir/vmstate"
+	pages "$dir/delta" "${@:3}"
+	manifest "$dir" delta delta "$2" "$(jq -r .memory.sha256 "$snapshots/$2/manifest.json")" \
+		"$(pages_digest data "${@:3}")" "$dir/delta"
+	ln -sfn "gen-$1" "$snapshots/delta"
+}
+
+base() { # HASH PAGE=BYTE...
+	local dir=$pool/snapshots/base-$1
+	mkdir -p "$dir"
+	: >"$dir/lock"
+	echo state >"$dir/vmstate"
+	pages "$dir/mem" "${@:2}"
+	manifest "$dir" base mem none '' "$(pages_digest content "${@:2}")" "$dir/mem"
+}
+
+two() { # gen-1, and gen-2 over it: page 3 becomes zero, 4 another, 300 new, 5 stays
+	gen 1 3=7 4=7 5=7
+	delta 2 gen-1 3=0 4=9 300=1
+	pages "$BATS_TEST_TMPDIR/want" 4=9 5=7 300=1
+}
+
+snap() { mvm-snap "$@"; }
+
+refs() { # of what there is, in one line
+	snap list "$vm" | jq -r 'map(.ref) | join(" ")'
+}
+
+# The one byte at a place becomes another.
+flip() { # FILE AT
+	perl -e 'open F, "+<", $ARGV[0]; seek F, $ARGV[1], 0; read F, $b, 1; seek F, $ARGV[1], 0; print F chr(ord($b) ^ 1)' "$1" "$2"
+}
+
+@test "an instance without snapshots has an empty list, and nothing to work on: 4" {
+	run -0 snap list "$vm"
+	[ "$output" = "[]" ]
+	run -0 snap verify "$vm"
+	[ "$output" = "[]" ]
+	run -0 snap gc "$vm"
+	[ "$output" = "[]" ]
+	for verb in info compose pack unpack; do
+		refuses_untouched 4 snap $verb "$vm" --compression lz4 2>/dev/null ||
+			refuses_untouched 4 snap $verb "$vm"
+		refuses_untouched 4 snap $verb "$vm" gen-7
+	done
+}
+
+@test "2: bad addresses, references and options" {
+	for verb in list info verify compose pack unpack gc; do
+		refuses_untouched 2 snap $verb
+		refuses_untouched 2 snap $verb acme
+		refuses_untouched 2 snap $verb acme/web/../x
+		refuses_untouched 4 snap $verb acme/none/i-0000002b
+	done
+	for verb in compose pack unpack; do
+		refuses_untouched 2 snap $verb acme/web
+	done
+	for ref in gen-0 gen-01 ../gen-1 gen-1/ base-xyz none delta; do
+		for verb in info verify compose pack unpack; do
+			refuses_untouched 2 snap $verb "$vm" $ref
+		done
+	done
+	refuses_untouched 2 snap pack "$vm" --compression gzip
+	refuses_untouched 2 snap info acme/web
+	refuses_untouched 2 snap base "$vm"
+	refuses_untouched 2 snap load "$vm"
+}
+
+@test "compose lays a delta over its parent, zeros too, and the parent goes" {
+	two
+	run -0 snap verify "$vm"
+	[ "$(out 'map(.ok) | all')" = true ]
+	run -0 snap compose "$vm"
+	[ "$(out '[.ref, .changed, .form, .composed_from, .parent_removed] | map(tostring) | join(" ")')" = "gen-2 true mem gen-1 true" ]
+	[ "$(out .delta_bytes)" = 12288 ]
+	cmp "$snapshots/gen-2/mem" "$BATS_TEST_TMPDIR/want"
+	(($(stat -c %b "$snapshots/gen-2/mem") * 512 <= 12288))
+	[ "$(find "$snapshots" -mindepth 1 -printf '%P\n' | sort | xargs)" = "delta gen-2 gen-2/lock gen-2/manifest.json gen-2/mem gen-2/vmstate" ]
+	# the digest it was given is the one that the manual's words give
+	[ "$(jq -r .memory.sha256 "$snapshots/gen-2/manifest.json")" = "$(pages_digest content 4=9 5=7 300=1)" ]
+	run -0 snap compose "$vm"
+	[ "$(out .changed)" = false ]
+	run -0 snap verify "$vm"
+	[ "$(out '.[0].ok')" = true ]
+}
+
+@test "compose over a base leaves the base" {
+	base 0123456789abcdef0123456789abcdef 1=1 2=2
+	local sha
+	sha=$(jq -r .memory.sha256 "$pool/snapshots/base-0123456789abcdef0123456789abcdef/manifest.json")
+	mkdir -p "$snapshots/gen-1"
+	: >"$snapshots/gen-1/lock"
+	echo state >"$snapshots/gen-1/vmstate"
+	pages "$snapshots/gen-1/delta" 2=0 3=3
+	manifest "$snapshots/gen-1" delta delta base-0123456789abcdef0123456789abcdef "$sha" \
+		"$(pages_digest data 2=0 3=3)" "$snapshots/gen-1/delta"
+	ln -s gen-1 "$snapshots/delta"
+	run -0 snap gc acme/web
+	[ "$(out '.[0] | [.why, .removed] | map(tostring) | join(" ")')" = "diff-base false" ]
+	run -0 snap compose "$vm"
+	pages "$BATS_TEST_TMPDIR/want" 1=1 3=3
+	cmp "$snapshots/gen-1/mem" "$BATS_TEST_TMPDIR/want"
+	run -0 snap verify acme/web
+	[ "$(out '.[0].ok')" = true ]
+	run -0 snap gc acme/web
+	[ "$(out '.[0] | [.why, .removed] | map(tostring) | join(" ")')" = "unused true" ]
+	empty "$pool/snapshots"
+}
+
+@test "compose killed, or without room, at any point: the next one ends the same" {
+	for fault in compose-create:kill pages-clone:kill compose-copied:kill compose-write:kill compose-sync:kill \
+		compose-rename:kill compose-renamed:kill compose-manifest:kill replace-fsync:kill replace-rename:kill \
+		replace-dirsync:kill snap-settle:kill snap-gc:kill remove-rename:kill compose-write:err=ENOSPC \
+		replace-write:err=ENOSPC; do
+		rm -rf "$snapshots" "$BATS_TEST_TMPDIR/want"
+		mkdir "$snapshots"
+		two
+		MVM_FAULT=$fault run snap compose "$vm"
+		[ "$status" != 0 ]
+		run -0 snap compose "$vm"
+		cmp "$snapshots/gen-2/mem" "$BATS_TEST_TMPDIR/want"
+		[ "$(refs)" = gen-2 ]
+		run -0 snap verify "$vm"
+	done
+}
+
+@test "where the disk is really full, compose and pack say so, and all is as it was" {
+	export vm pool instance snapshots
+	export -f pages pages_digest seal manifest gen delta
+	unshare -m bash -euo pipefail -c '
+		full() { # VERB...: refused for want of room, and nothing has changed
+			before=$(find "$snapshots" -type f -exec sha256sum {} + | sort)
+			status=0
+			mvm-snap "$@" 2>"$BATS_TEST_TMPDIR/said" || status=$?
+			cat "$BATS_TEST_TMPDIR/said" >&2
+			[ "$status" = 1 ]
+			grep -q "No space left" "$BATS_TEST_TMPDIR/said"
+			[ "$(find "$snapshots" -type f -exec sha256sum {} + | sort)" = "$before" ]
+		}
+		mount -t tmpfs -o size=1200k none "$snapshots"
+		gen 1 $(seq -f %g=7 0 199)
+		delta 2 gen-1 3=9
+		full compose "$vm"
+		mvm-snap verify "$vm" >/dev/null
+		mount -o remount,size=8m "$snapshots"
+		mvm-snap compose "$vm" >/dev/null
+		mount -o remount,size="$(df --output=used "$snapshots" | tail -1 | xargs)"k "$snapshots" # no block is left
+		full pack "$vm" --compression lz4
+		mount -o remount,size=8m "$snapshots"
+		mvm-snap pack "$vm" --compression lz4 >/dev/null
+		mount -o remount,size=100k "$snapshots"
+		full unpack "$vm"
+		mount -o remount,size=8m "$snapshots"
+		mvm-snap unpack "$vm" >/dev/null
+		mvm-snap verify "$vm" | jq -e "map(.ok) | all"
+	'
+}
+
+@test "5: another memory under the parent's name is not taken for it" {
+	two
+	rm -rf "$snapshots/gen-1"
+	gen 1 3=7 4=7 5=8
+	ln -sfn gen-2 "$snapshots/delta"
+	refuses 5 snap compose "$vm"
+	[[ $stderr == *"parent: sha256"* ]]
+	run -3 snap verify "$vm" gen-2
+	[[ $(out '.[0].error') == *"parent: sha256"* ]]
+	[ "$(find "$snapshots/gen-2" -type f -printf '%f\n' | sort | xargs)" = "delta lock manifest.json vmstate" ]
+}
+
+@test "a parent that is gone, and files that are flipped, cut or gone: 1, by name, and all stays" {
+	two
+	for file in delta vmstate manifest.json; do
+		cp --sparse=never "$snapshots/gen-2/$file" "$BATS_TEST_TMPDIR/kept"
+		cp -a "$snapshots" "$BATS_TEST_TMPDIR/copy"
+		for harm in 'flip "$f" 40' 'flip "$f" 0' 'truncate -s -1 "$f"' 'truncate -s 0 "$f"' 'rm "$f"' 'rm "$f"; mkfifo "$f"' 'rm "$f"; ln -s /etc/passwd "$f"'; do
+			f=$snapshots/gen-2/$file
+			[ "$file" != vmstate ] || harm=${harm/40/3}
+			[ "$file" != delta ] || harm=${harm/0/12288}
+			eval "$harm"
+			run -3 snap verify "$vm" gen-2
+			[[ $(out '.[0].error') == *"$file"* ]] || {
+				echo "$harm of $file: $output" >&2
+				return 1
+			}
+			[ "$file" = vmstate ] || refuses_untouched 1 snap compose "$vm"
+			rm -rf "$snapshots"
+			cp -a "$BATS_TEST_TMPDIR/copy" "$snapshots"
+		done
+		rm -rf "$BATS_TEST_TMPDIR/copy"
+	done
+	rm -rf "$snapshots/gen-1"
+	refuses_untouched 1 snap compose "$vm"
+	[[ $stderr == *"parent: ref"*"gen-1"* ]]
+}
+
+@test "every field of a manifest that is changed by hand is refused" {
+	gen 1 1=1
+	cp "$snapshots/gen-1/manifest.json" "$BATS_TEST_TMPDIR/kept"
+	paths=$(jq -c 'paths(type != "object" and type != "array")' "$BATS_TEST_TMPDIR/kept")
+	(($(wc -l <<<"$paths") > 45))
+	while read -r path; do
+		jq -c --argjson p "$path" 'setpath($p; getpath($p) as $v |
+			if $v == null then "x" elif ($v | type) == "boolean" then $v | not
+			elif ($v | type) == "number" then $v + 1 else $v + "1" end)' \
+			"$BATS_TEST_TMPDIR/kept" >"$snapshots/gen-1/manifest.json"
+		run -3 snap verify "$vm" gen-1
+		[[ $(out '.[0].error') == *"manifest.json: damaged: "* ]]
+		refuses_untouched 1 snap pack "$vm" --compression lz4
+		[[ $stderr == *"$(jq -r 'last' <<<"$path")"* || $stderr == *seal* ]]
+		jq -c --argjson p "$path" 'delpaths([$p])' "$BATS_TEST_TMPDIR/kept" >"$snapshots/gen-1/manifest.json"
+		run -3 snap verify "$vm" gen-1
+	done <<<"$paths"
+	jq -c '. + {colour: "blue"}' "$BATS_TEST_TMPDIR/kept" >"$snapshots/gen-1/manifest.json"
+	refuses_untouched 1 snap info "$vm"
+	[[ $stderr == *"unknown key 'colour'"* ]]
+}
+
+@test "pack and unpack give the memory again; damage of the pack is found wherever it is" {
+	gen 1 1=1 2=0 400=4
+	cp --sparse=always "$snapshots/gen-1/mem" "$BATS_TEST_TMPDIR/want"
+	run -0 snap pack "$vm" # the pool has none
+	[ "$(out .changed)" = false ]
+	for how in lz4 zstd; do
+		run -0 snap pack "$vm" --compression $how
+		[ "$(out '[.changed, .form, .compression] | map(tostring) | join(" ")')" = "true pack $how" ]
+		[ ! -e "$snapshots/gen-1/mem" ]
+		size=$(stat -c %s "$snapshots/gen-1/mem.pack")
+		((size < 2000))
+		run -0 snap verify "$vm"
+		for ((at = 0; at < size; at += 7)); do
+			flip "$snapshots/gen-1/mem.pack" $at
+			run -3 snap verify "$vm"
+			refuses_untouched 1 snap unpack "$vm"
+			[[ $stderr == *mem.pack* ]]
+			flip "$snapshots/gen-1/mem.pack" $at
+		done
+		run -0 snap unpack "$vm"
+		cmp "$snapshots/gen-1/mem" "$BATS_TEST_TMPDIR/want"
+		(($(stat -c %b "$snapshots/gen-1/mem") * 512 <= 8192))
+		run -0 snap verify "$vm"
+	done
+	mvm-pool info acme/web | jq -e '.snapshot_compression == "none"'
+	two=$(jq .machine.vcpus "$snapshots/gen-1/manifest.json")
+	[ "$two" = 1 ]
+}
+
+@test "pack refuses a delta and what a guest runs on: 3; another compression: 5" {
+	two
+	refuses_untouched 3 snap pack "$vm" --compression lz4
+	snap compose "$vm"
+	cp "$instance/instance.json" "$BATS_TEST_TMPDIR/kept"
+	jq -c --arg sha "$(jq -r .memory.sha256 "$snapshots/gen-2/manifest.json")" \
+		'.diff_base = {ref: "gen-2", sha256: $sha}' "$BATS_TEST_TMPDIR/kept" >"$instance/instance.json"
+	refuses_untouched 3 snap pack "$vm" --compression lz4
+	cp "$BATS_TEST_TMPDIR/kept" "$instance/instance.json"
+	run -0 snap pack "$vm" --compression lz4
+	refuses_untouched 5 snap pack "$vm" --compression zstd
+}
+
+@test "a wake that sends SIGTERM finds the memory as it was: 8" {
+	gen 1 1=1 300=2
+	MVM_FAULT=pack-write:sleep=300 mvm-snap pack "$vm" --compression zstd 2>"$BATS_TEST_TMPDIR/said" 3>&- &
+	pid=$!
+	until [ -e "$snapshots/gen-1/mem.pack.new" ]; do sleep 0.01; done
+	refuses 8 snap verify "$vm" --lock-timeout 50ms
+	[[ $stderr == *"pid"* ]]
+	kill "$pid"
+	status=0
+	wait "$pid" || status=$?
+	[ "$status" = 8 ]
+	grep -q 'given up' "$BATS_TEST_TMPDIR/said"
+	[ "$(find "$snapshots/gen-1" -type f -printf '%f\n' | sort | xargs)" = "lock manifest.json mem vmstate" ]
+	run -0 snap verify "$vm"
+}
+
+@test "gc removes what nobody refers to and keeps what is named, current, run on or in doubt" {
+	gen 1 1=1
+	gen 2 2=2
+	gen 3 3=3
+	gen 4 4=4
+	reseal "$snapshots/gen-2" '.kind = "named" | .name = "kept"'
+	mkdir "$snapshots/.new-gen-9" "$snapshots/.old-gen-0"
+	run -0 snap gc "$vm" --dry-run
+	[ "$(out 'map(.removed) | any | not')" = true ]
+	[ "$(refs)" = "gen-1 gen-2 gen-3 gen-4" ]
+	jq -c '.diff_base = {ref: "gen-3", sha256: "'"$(printf 'a%.0s' {1..64})"'"}' "$instance/instance.json" >"$BATS_TEST_TMPDIR/i"
+	cp "$BATS_TEST_TMPDIR/i" "$instance/instance.json"
+	run -0 snap gc "$vm"
+	[ "$(out 'map(select(.why != "left-over") | .why) | join(" ")')" = "unused named diff-base current" ]
+	[ "$(refs)" = "gen-2 gen-3 gen-4" ]
+	[ -z "$(find "$snapshots" -mindepth 1 -maxdepth 1 -name '.*')" ]
+	jq -c 'del(.diff_base)' "$instance/instance.json" >"$BATS_TEST_TMPDIR/i" || true
+	jq -c '.diff_base = null' "$instance/instance.json" >"$BATS_TEST_TMPDIR/i"
+	cp "$BATS_TEST_TMPDIR/i" "$instance/instance.json"
+	flip "$snapshots/gen-4/manifest.json" 30
+	run -0 snap gc "$vm"
+	[ "$(out 'map(.why) | join(" ")')" = "named doubt damaged" ]
+	[ "$(refs)" = "gen-2 gen-3 gen-4" ]
+}
+
+@test "a link that leads nowhere known is damage, and an instance in doubt keeps its pool's bases" {
+	base 0123456789abcdef0123456789abcdef 1=1
+	gen 1 1=1
+	ln -sfn ../../../x "$snapshots/delta"
+	refuses_untouched 1 snap info "$vm"
+	refuses_untouched 1 snap gc "$vm"
+	run -0 snap gc acme/web
+	[ "$(out '.[0] | [.why, .removed] | map(tostring) | join(" ")')" = "doubt false" ]
+	ln -sfn gen-1 "$snapshots/delta"
+	flip "$instance/instance.json" 5
+	run -0 snap gc acme/web
+	[ "$(out '.[0].why')" = doubt ]
+	refuses_untouched 1 snap gc "$vm"
+}
+
+@test "a full disk behind stdout is an error" {
+	gen 1 1=1
+	to_full() { mvm-snap "$1" "$vm" >/dev/full; }
+	for verb in list info verify gc compose; do
+		run -1 to_full $verb
+	done
+}
+
+@test "8: a locked instance, pool or generation is named with its holder" {
+	two
+	hold_lock "$snapshots/gen-2/lock"
+	refuses 8 snap compose "$vm" --lock-timeout 50ms
+	[[ $stderr == *"locked by pid"* ]]
+	release_lock
+	hold_lock "$instance/lock"
+	refuses 8 snap gc "$vm" --lock-timeout 50ms
+	release_lock
+	run -0 snap compose "$vm"
+}

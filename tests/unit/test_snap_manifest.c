@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: MIT
+#include "snap/manifest.h"
+
+#include "test_snap_world.h"
+
+#define SHB "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define SHA "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+static void whole(struct snap_manifest *m)
+{
+	world_manifest(m);
+	m->schema_version = 1;
+	m->kind = SNAP_FULL;
+	m->parent = (struct snap_parent){ .ref = SNAP_NONE };
+	m->vmstate = (struct snap_file){ .bytes = 100, .sha256 = SHA };
+	m->memory = (struct snap_memory){ .bytes = MEM_MIB * MIB,
+					  .sha256 = SHA,
+					  .seen = { "12", "1700000000.5" } };
+	CHECK(COPY(m->created_at, "2026-01-01T00:00:00Z") == 0);
+}
+
+static void wanted_by(struct snap_wanted *w)
+{
+	struct snap_manifest m;
+
+	whole(&m); // a second one, so that it shares no list
+	*w = (struct snap_wanted){ .machine = m.machine, .guest = m.guest };
+}
+
+static void wanted_free(struct snap_wanted *w)
+{
+	codec_free(snap_machine_fields, &w->machine);
+	codec_free(snap_guest_fields, &w->guest);
+}
+#define cleanup_wanted cleanup(wanted_free)
+
+// What a load makes of a text.
+static int load(const struct buf *text, const struct snap_wanted *w, struct err *e)
+{
+	struct snap_manifest m = { 0 };
+	int r = snap_manifest_parse(buf_text(text), text->len, &m, e);
+
+	if (r == 0)
+		r = snap_manifest_check(&m, w, e);
+	snap_manifest_free(&m);
+	return r;
+}
+
+TEST(a_manifest_is_read_as_it_was_written)
+{
+	cleanup_buf struct buf text = BUF_INIT, again = BUF_INIT;
+	cleanup_manifest struct snap_manifest m = { 0 }, back = { 0 };
+	cleanup_wanted struct snap_wanted w = { 0 };
+	struct err e = { 0 };
+
+	whole(&m);
+	wanted_by(&w);
+	snap_manifest_print(&m, &text);
+	must(load(&text, &w, &e), &e);
+	must(snap_manifest_parse(buf_text(&text), text.len, &back, &e), &e);
+	snap_manifest_print(&back, &again);
+	CHECK_STR(buf_text(&again), buf_text(&text));
+}
+
+// --- every field in turn
+
+static const char *const by_seal[] = {
+	// nothing to compare them with but the manifest itself
+	"created_at",	 "composed_from",     "vmstate.bytes",	   "vmstate.sha256",
+	"memory.sha256", "memory.seen.inode", "memory.seen.mtime", "seal",
+};
+static size_t sealed, named;
+
+static void mutate_text(const struct field *f, char *text)
+{
+	if (!text[0])
+		base_cut(text, f->size, "%s",
+			 f->size == 65 && f->check && f->flags ? SHB
+			 : f->check == snap_ref_check	       ? "gen-9"
+			 : strstr(f->key, "_at")	       ? "2026-01-01T00:00:01Z"
+							       : "x");
+	else if (str_eq(text, SNAP_NONE))
+		base_cut(text, f->size, "gen-9");
+	else if (f->check == store_check_ip)
+		base_cut(text, f->size, "10.240.9.9");
+	else if (f->check == store_check_time)
+		base_cut(text, f->size, "2026-01-01T00:00:01Z");
+	else
+		text[strlen(text) - 1] = text[strlen(text) - 1] == '1' ? '2' : '1';
+}
+
+static void mutate(const struct field *f, void *at)
+{
+	uint8_t *byte = at;
+	bool flag;
+	int word;
+
+	switch (f->kind) {
+	case KIND_TEXT:
+		mutate_text(f, at);
+		return;
+	case KIND_BOOL:
+		memcpy(&flag, at, sizeof(flag));
+		flag = !flag;
+		memcpy(at, &flag, sizeof(flag));
+		return;
+	case KIND_UINT:
+		byte[0]++;
+		return;
+	case KIND_ENUM:
+		memcpy(&word, at, sizeof(word));
+		word = f->names[word + 1] ? word + 1 : 0;
+		memcpy(at, &word, sizeof(word));
+		return;
+	case KIND_LIST:
+		((struct codec_list *)at)->len = 0;
+		return;
+	case KIND_STRING:
+	case KIND_INT:
+	case KIND_REAL:
+	case KIND_RECORD:
+	case KIND_TEXTS:
+	case KIND_RAW:
+		break;
+	}
+	tap_fail(__FILE__, __LINE__, "%s: no way to change it", f->key);
+}
+
+static bool is_by_seal(const char *path)
+{
+	for (size_t i = 0; i < COUNT(by_seal); i++)
+		if (str_eq(by_seal[i], path))
+			return true;
+	return false;
+}
+
+static void try_field(const struct field *f, size_t at, const char *path)
+{
+	cleanup_buf struct buf text = BUF_INIT, first = BUF_INIT;
+	cleanup_manifest struct snap_manifest m = { 0 };
+	cleanup_wanted struct snap_wanted w = { 0 };
+	struct err e = { 0 };
+
+	whole(&m);
+	wanted_by(&w);
+	snap_manifest_print(&m, &first); // which seals it
+	mutate(f, (char *)&m + at);
+	codec_print(snap_manifest_fields, &m, &text);
+	if (load(&text, &w, &e) == 0)
+		tap_fail(__FILE__, __LINE__, "%s: changed, and taken", path);
+	else if (is_by_seal(path) && strstr(e.msg, "seal"))
+		sealed++;
+	else if (!is_by_seal(path) && strstr(e.msg, f->key))
+		named++;
+	else
+		tap_fail(__FILE__, __LINE__, "%s: refused with \"%s\"", path, e.msg);
+}
+
+static void try_table(const struct field *tab, size_t at, const char *above)
+{
+	for (const struct field *f = tab; f->key; f++) {
+		char path[128];
+
+		base_cut(path, sizeof(path), "%s%s%s", above, above[0] ? "." : "", f->key);
+		if (f->kind == KIND_RECORD)
+			try_table(f->sub, at + f->at, path);
+		else
+			try_field(f, at + f->at, path);
+	}
+}
+
+TEST(every_field_that_is_changed_is_refused_and_named)
+{
+	try_table(snap_manifest_fields, 0, "");
+	CHECK_INT(sealed, COUNT(by_seal));
+	CHECK_INT(named, 40);
+}
+
+TEST(every_field_of_every_device_counts)
+{
+	const struct field *devices = snap_machine_fields;
+
+	while (!str_eq(devices->key, "devices"))
+		devices++;
+	for (const struct field *f = devices->sub; f->key; f++) {
+		cleanup_manifest struct snap_manifest m = { 0 };
+		cleanup_wanted struct snap_wanted w = { 0 };
+		struct err e = { 0 };
+
+		whole(&m);
+		wanted_by(&w);
+		mutate(f, (char *)m.machine.devices.items + f->at);
+		CHECK(snap_manifest_check(&m, &w, &e) < 0 && e.kind == ERR_CONFLICT);
+		CHECK(strstr(e.msg, "devices") != NULL);
+		err_clear(&e);
+		snap_manifest_free(&m);
+		whole(&m);
+		mutate(f, (char *)m.guest.disks.items + f->at);
+		CHECK(snap_manifest_check(&m, &w, &e) < 0 && strstr(e.msg, "guest: disks"));
+	}
+}
+
+TEST(every_byte_of_a_manifest_counts)
+{
+	cleanup_buf struct buf text = BUF_INIT;
+	cleanup_manifest struct snap_manifest m = { 0 };
+	cleanup_wanted struct snap_wanted w = { 0 };
+
+	whole(&m);
+	wanted_by(&w);
+	snap_manifest_print(&m, &text);
+	for (size_t i = 0; i < text.len - 1; i++) {
+		struct err e = { 0 };
+		char kept = text.data[i];
+		struct buf cut = { text.data, i, text.size };
+
+		text.data[i] = (char)(kept ^ 1);
+		if (load(&text, &w, &e) == 0)
+			tap_fail(__FILE__, __LINE__, "byte %zu flipped, and taken", i);
+		text.data[i] = kept;
+		err_clear(&e);
+		if (load(&cut, &w, &e) == 0)
+			tap_fail(__FILE__, __LINE__, "cut at %zu, and taken", i);
+	}
+}
+
+TEST(a_refusal_says_what_differs_and_how)
+{
+	cleanup_manifest struct snap_manifest m = { 0 };
+	cleanup_wanted struct snap_wanted w = { 0 };
+	struct err e = { 0 };
+
+	whole(&m);
+	wanted_by(&w);
+	w.machine.vcpus = 4;
+	CHECK(snap_manifest_check(&m, &w, &e) < 0);
+	CHECK_STR(e.msg, "machine: vcpus: the capture has 2, here it is 4");
+	w.machine.vcpus = 2;
+	w.machine.cpu.model = 86;
+	CHECK(snap_manifest_check(&m, &w, &e) < 0);
+	CHECK_STR(e.msg, "machine: cpu: model: the capture has 85, here it is 86");
+	w.machine.cpu.model = 85;
+	CHECK(COPY(w.guest.mac, "02:fc:00:07:00:04") == 0);
+	CHECK(snap_manifest_check(&m, &w, &e) < 0);
+	CHECK_STR(e.msg, "guest: mac: the capture has \"02:fc:00:07:00:03\", here it is "
+			 "\"02:fc:00:07:00:04\"");
+}
+
+TEST(releases_that_are_known_to_be_bad_are_not_used_for_it)
+{
+	static const struct {
+		const char *version;
+		enum snap_use use;
+		uint64_t mem_mib;
+		bool good;
+	} rows[] = {
+		{ "1.15.1", SNAP_USE_LOAD, 8192, true },
+		{ "1.15.1", SNAP_USE_DIFF, 8192, true },
+		{ "1.15.1", SNAP_USE_WARM, 128, true },
+		{ "1.11.0", SNAP_USE_LOAD, 128, false },
+		{ "1.12.0", SNAP_USE_LOAD, 128, true },
+		{ "1.14.0", SNAP_USE_DIFF, 3073, false },
+		{ "1.14.0", SNAP_USE_DIFF, 3072, true },
+		{ "1.14.1", SNAP_USE_DIFF, 4096, false },
+		{ "1.14.2", SNAP_USE_DIFF, 4096, true },
+		{ "1.13.2", SNAP_USE_DIFF, 4096, true },
+		{ "1.14.1", SNAP_USE_LOAD, 4096, true },
+		{ "1.16.0", SNAP_USE_LOAD, 128, false },
+		{ "1.16.0", SNAP_USE_WARM, 128, false },
+		{ "1.16.1", SNAP_USE_WARM, 128, false },
+		{ "1.16.1", SNAP_USE_LOAD, 128, true },
+		{ "1.16.2", SNAP_USE_WARM, 128, true },
+		{ "1.17.0-dev", SNAP_USE_DIFF, 1, true },
+		{ "1.14.0-dev", SNAP_USE_DIFF, 4096, false },
+		{ "new", SNAP_USE_LOAD, 128, false },
+		{ "", SNAP_USE_DIFF, 128, false },
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct err e = { 0 };
+		bool good = snap_release_check(INSTANCE_VMM_FIRECRACKER, rows[i].version,
+					       rows[i].use, rows[i].mem_mib, &e) == 0;
+
+		if (good != rows[i].good || (!good && e.kind != ERR_STATE))
+			tap_fail(__FILE__, __LINE__, "row %zu: %s", i, e.msg);
+		err_clear(&e);
+		CHECK(snap_release_check(INSTANCE_VMM_QEMU, rows[i].version, rows[i].use,
+					 rows[i].mem_mib, &e) == 0);
+	}
+}
+
+TEST(a_delta_of_a_bad_release_is_not_loaded_however_it_is_kept)
+{
+	cleanup_manifest struct snap_manifest m = { 0 };
+	struct snap_wanted w; // its lists are m's
+	struct err e = { 0 };
+
+	whole(&m);
+	m.machine.mem_mib = 4096;
+	CHECK(COPY(m.machine.vmm_version, "1.14.1") == 0 && COPY(m.composed_from, "gen-1") == 0);
+	w = (struct snap_wanted){ .machine = m.machine, .guest = m.guest };
+	CHECK(snap_manifest_check(&m, &w, &e) < 0 && e.kind == ERR_STATE);
+	CHECK(strstr(e.msg, "machine: vmm_version: Firecracker 1.14.1") == e.msg);
+}
+
+TEST(names_of_captures)
+{
+	static const char *const bad[] = { "",
+					   "gen-",
+					   "gen-0",
+					   "gen-01",
+					   "gen-1x",
+					   "none",
+					   "base-",
+					   "gen--1",
+					   "../gen-1",
+					   "gen-1/..",
+					   "base-0123",
+					   "gen-9999999999",
+					   "base-0123456789abcdef0123456789abcdeF" };
+	cleanup_manifest struct snap_manifest m = { 0 };
+	struct err e = { 0 };
+	snap_ref a, b;
+
+	for (size_t i = 0; i < COUNT(bad); i++)
+		if (snap_ref_check(bad[i], &e) == 0)
+			tap_fail(__FILE__, __LINE__, "'%s' was taken", bad[i]);
+	CHECK(snap_ref_check("gen-1", &e) == 0 && snap_ref_number("gen-42") == 42);
+	whole(&m);
+	snap_base_ref(&m.machine, a);
+	must(snap_ref_check(a, (err_clear(&e), &e)), &e);
+	m.machine.vcpus++;
+	snap_base_ref(&m.machine, b);
+	CHECK(!str_eq(a, b));
+}
+
+TEST(this_host_can_be_told_from_another)
+{
+	struct snap_machine m = { .vcpus = 0 };
+	struct err e = { 0 };
+
+	must(snap_machine_host(&m, &e), &e);
+	CHECK(m.arch[0] && m.host_kernel[0] && strlen(m.cpu.flags_sha256) == 64);
+	if (str_eq(m.arch, "x86_64"))
+		CHECK(m.cpu.vendor[0] && m.cpu.family > 0);
+}
