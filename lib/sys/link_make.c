@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: MIT
-// Making, changing and removing links.
-#include "sys/link.h"
+// Making bridges, changing and removing links.
+#include "sys/link_impl.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_link.h>
-#include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <sys/ioctl.h>
 
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/num.h"
 
-static struct ifinfomsg *put_link(struct nlmsghdr *req, const char *name)
+struct ifinfomsg *link_put(struct nlmsghdr *req, const char *name)
 {
 	struct ifinfomsg *info = mnl_nlmsg_put_extra_header(req, sizeof(*info));
 
@@ -62,7 +60,7 @@ int link_sysctl(const char *name, const char *value, bool optional, struct chang
 	return 0;
 }
 
-static int no_ipv6(const char *name, struct changes *c, struct err *e)
+int link_no_ipv6(const char *name, struct changes *c, struct err *e)
 {
 	char path[64];
 
@@ -78,29 +76,29 @@ static int make_bridge(struct nl *nl, const struct link_bridge *b, const uint8_t
 	struct nlmsghdr *make = nl_begin(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL), *name;
 	struct nlattr *nest;
 
-	(void)put_link(make, b->name);
+	(void)link_put(make, b->name);
 	mnl_attr_put_u32(make, IFLA_MTU, b->mtu);
 	mnl_attr_put(make, IFLA_ADDRESS, 6, mac);
 	nest = mnl_attr_nest_start(make, IFLA_LINKINFO);
 	mnl_attr_put_strz(make, IFLA_INFO_KIND, "bridge");
 	mnl_attr_nest_end(make, nest);
 	name = nl_more(nl, make, RTM_SETLINK, 0);
-	(void)put_link(name, b->name);
+	(void)link_put(name, b->name);
 	mnl_attr_put(name, IFLA_IFALIAS, strlen(alias), alias);
 	if (nl_talk(nl, name, NULL, NULL, e) < 0)
 		return err_wrap(e, "make bridge %s", b->name);
 	return 0;
 }
 
-static int set_mtu(struct nl *nl, const struct link_row *row, uint32_t mtu, struct changes *c,
-		   struct err *e)
+int link_row_mtu(struct nl *nl, const struct link_row *row, uint32_t mtu, struct changes *c,
+		 struct err *e)
 {
 	struct nlmsghdr *req;
 
 	if (row->mtu == mtu || !changes_take(c, "set the MTU of %s to %u", row->name, mtu))
 		return 0;
 	req = nl_begin(nl, RTM_SETLINK, 0);
-	put_link(req, NULL)->ifi_index = row->index;
+	link_put(req, NULL)->ifi_index = row->index;
 	mnl_attr_put_u32(req, IFLA_MTU, mtu);
 	if (nl_talk(nl, req, NULL, NULL, e) < 0)
 		return err_wrap(e, "set the MTU of %s to %u", row->name, mtu);
@@ -115,7 +113,7 @@ static int set_mac(struct nl *nl, const struct link_row *row, const uint8_t mac[
 	if (memcmp(row->mac, mac, 6) == 0 || !changes_take(c, "set the MAC of %s", row->name))
 		return 0;
 	req = nl_begin(nl, RTM_SETLINK, 0);
-	put_link(req, NULL)->ifi_index = row->index;
+	link_put(req, NULL)->ifi_index = row->index;
 	mnl_attr_put(req, IFLA_ADDRESS, 6, mac);
 	if (nl_talk(nl, req, NULL, NULL, e) < 0)
 		return err_wrap(e, "set the MAC of %s", row->name);
@@ -137,7 +135,7 @@ static int set_port(struct nl *nl, const struct link_row *row, int master, bool 
 					: ""))
 		return 0;
 	req = nl_begin(nl, RTM_SETLINK, 0);
-	info = put_link(req, NULL);
+	info = link_put(req, NULL);
 	info->ifi_index = row->index;
 	info->ifi_change = IFF_UP;
 	info->ifi_flags = up ? IFF_UP : 0;
@@ -215,7 +213,7 @@ static int add_address(struct nl *nl, int index, const struct link_bridge *b, st
 	return 0;
 }
 
-static int check_kind(const struct link_row *row, bool ok, const char *what, struct err *e)
+int link_kind_check(const struct link_row *row, bool ok, const char *what, struct err *e)
 {
 	if (ok)
 		return 0;
@@ -242,118 +240,18 @@ int link_bridge_ensure(struct nl *nl, const struct link_bridge *b, struct change
 	} else if (r < 0) {
 		return r;
 	}
-	if (check_kind(&row, str_eq(row.kind, "bridge"), "bridge", e) < 0 ||
+	if (link_kind_check(&row, str_eq(row.kind, "bridge"), "bridge", e) < 0 ||
 	    link_owner_check(b->name, row.alias, b->node_id, b->address, e) < 0)
 		return -e->no;
 	if (fault_point("bridge-made"))
 		return err_sys(e, "make bridge %s", b->name);
 	// before it is up: else the kernel gives it a link-local address first
-	if (no_ipv6(b->name, c, e) < 0 || set_mtu(nl, &row, b->mtu, c, e) < 0 ||
+	if (link_no_ipv6(b->name, c, e) < 0 || link_row_mtu(nl, &row, b->mtu, c, e) < 0 ||
 	    set_mac(nl, &row, mac, c, e) < 0 || add_address(nl, row.index, b, c, e) < 0)
 		return -e->no;
 	if (fault_point("bridge-address"))
 		return err_sys(e, "set bridge %s up", b->name);
 	return set_port(nl, &row, -1, true, c, e);
-}
-
-static int tun_open(const char *name, struct err *e)
-{
-	cleanup_fd int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-	struct ifreq req = { 0 };
-
-	if (fd < 0 && (errno == ENOENT || errno == ENODEV))
-		return err_kind(e, ERR_UNAVAILABLE, "no /dev/net/tun: load the tun module");
-	if (fd < 0)
-		return err_sys(e, "open /dev/net/tun");
-	req.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL);
-	if (COPY(req.ifr_name, name) < 0)
-		return err_set(e, ENAMETOOLONG, "%s", name);
-	if (ioctl(fd, TUNSETIFF, &req) < 0)
-		return err_sys(e, "make TAP %s", name);
-	return steal_fd(&fd);
-}
-
-static int tap_set_alias(struct nl *nl, const struct link_tap *t, const char *owner, struct err *e)
-{
-	struct nlmsghdr *req = nl_begin(nl, RTM_SETLINK, 0);
-	link_alias alias;
-
-	link_owner_print(t->node_id, owner, alias);
-	(void)put_link(req, t->name);
-	mnl_attr_put(req, IFLA_IFALIAS, strlen(alias), alias);
-	mnl_attr_put_u32(req, IFLA_MTU, t->mtu);
-	if (nl_talk(nl, req, NULL, NULL, e) < 0)
-		return err_wrap(e, "name the owner of %s", t->name);
-	return 0;
-}
-
-// Persistent last: until then the kernel removes it with our descriptor, so a kill leaves nothing.
-static int make_tap(struct nl *nl, const struct link_tap *t, struct err *e)
-{
-	cleanup_fd int fd = tun_open(t->name, e);
-	struct changes part = CHANGES_INIT; // of "make TAP": told as one step
-	int r;
-
-	if (fd < 0)
-		return -e->no;
-	if (ioctl(fd, TUNSETOWNER, (unsigned long)t->uid) < 0 ||
-	    ioctl(fd, TUNSETGROUP, (unsigned long)t->gid) < 0)
-		return err_sys(e, "give %s to uid %u", t->name, t->uid);
-	r = no_ipv6(t->name, &part, e);
-	changes_free(&part);
-	if (r < 0 || tap_set_alias(nl, t, t->address, e) < 0)
-		return -e->no;
-	if (fault_point("tap-persist") || ioctl(fd, TUNSETPERSIST, 1UL) < 0)
-		return err_sys(e, "keep TAP %s", t->name);
-	return 0;
-}
-
-int link_tap_give(struct nl *nl, const struct link_tap *t, const char *to, struct changes *c,
-		  struct err *e)
-{
-	struct link_row row = { 0 };
-
-	if (link_get(nl, t->name, &row, e) < 0 || check_kind(&row, row.tap, "TAP", e) < 0 ||
-	    link_owner_check(t->name, row.alias, t->node_id, t->address, e) < 0)
-		return -e->no;
-	return changes_take(c, "give TAP %s to %s", t->name, to) ? tap_set_alias(nl, t, to, e) : 0;
-}
-
-// Kept in store for whom t is made for.
-static bool is_spare(const struct link_tap *t, const struct link_row *row)
-{
-	link_alias alias;
-
-	if (!t->spare)
-		return false;
-	link_owner_print(t->node_id, t->spare, alias);
-	return str_eq(row->alias, alias);
-}
-
-int link_tap_ensure(struct nl *nl, const struct link_tap *t, struct changes *c, struct err *e)
-{
-	struct link_row row = { 0 };
-	int r = link_get(nl, t->name, &row, e);
-
-	if (r == -ENOENT)
-		return changes_take(c, "make TAP %s", t->name) ? make_tap(nl, t, e) : 0;
-	if (r < 0 || check_kind(&row, row.tap, "TAP", e) < 0)
-		return -e->no;
-	if (is_spare(t, &row)) {
-		struct link_tap spare = *t;
-
-		spare.address = t->spare;
-		if (link_tap_give(nl, &spare, t->address, c, e) < 0)
-			return -e->no;
-	} else if (link_owner_check(t->name, row.alias, t->node_id, t->address, e) < 0) {
-		return -e->no;
-	}
-	if (!row.persistent || !row.vnet_hdr || row.multi_queue || !row.has_owner ||
-	    row.uid != t->uid || row.gid != t->gid)
-		return check_kind(&row, false, "TAP as mvm makes them", e);
-	if (no_ipv6(t->name, c, e) < 0)
-		return -e->no;
-	return set_mtu(nl, &row, t->mtu, c, e);
 }
 
 int link_adopt(struct nl *nl, const char *name, const char *as, const char *node_id,
@@ -372,7 +270,7 @@ int link_adopt(struct nl *nl, const char *name, const char *as, const char *node
 		return 0;
 	link_owner_print(node_id, address, alias);
 	req = nl_begin(nl, RTM_SETLINK, 0);
-	info = put_link(req, NULL);
+	info = link_put(req, NULL);
 	info->ifi_index = row.index;
 	info->ifi_change = IFF_UP;
 	mnl_attr_put_strz(req, IFLA_IFNAME, as);
@@ -398,7 +296,7 @@ int link_set_mtu(struct nl *nl, const char *name, uint32_t mtu, struct changes *
 
 	if (link_get(nl, name, &row, e) < 0)
 		return -e->no;
-	return set_mtu(nl, &row, mtu, c, e);
+	return link_row_mtu(nl, &row, mtu, c, e);
 }
 
 int link_detach(struct nl *nl, const char *name, struct changes *c, struct err *e)
@@ -427,7 +325,7 @@ int link_remove(struct nl *nl, const char *name, const char *node_id, const char
 	if (!changes_take(c, "remove %s", name))
 		return 0;
 	req = nl_begin(nl, RTM_DELLINK, 0);
-	put_link(req, NULL)->ifi_index = row.index;
+	link_put(req, NULL)->ifi_index = row.index;
 	if (nl_talk(nl, req, NULL, NULL, e) < 0 && e->no != ENODEV)
 		return err_wrap(e, "remove %s", name);
 	return 0;

@@ -1,221 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include "sys/nft_read.h"
+#include "sys/nft_lines.h"
 
-#include <libnftnl/common.h>
-#include <libnftnl/expr.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
 #define TRIES 8
-
-void nft_lines_free(struct nft_lines *l)
-{
-	for (size_t i = 0; i < l->len; i++)
-		free(l->items[i].text);
-	free(l->items);
-	*l = (struct nft_lines)NFT_LINES_INIT;
-}
-
-static struct nft_line *add(struct nft_lines *l, enum nft_kind kind, uint8_t family,
-			    const char *owner, struct buf *text)
-{
-	struct nft_line *line;
-
-	l->items = base_grow(l->items, l->len + 1, sizeof(*l->items));
-	line = &l->items[l->len];
-	*line = (struct nft_line){
-		.kind = kind, .family = family, .text = buf_steal(text), .place = l->len
-	};
-	l->len++;
-	(void)snprintf(line->owner, sizeof(line->owner), "%s", owner ? owner : "?");
-	return line;
-}
-
-static struct nft_line *add_table(struct nft_lines *l, uint8_t family, uint32_t use)
-{
-	cleanup_buf struct buf text = BUF_INIT;
-
-	buf_fmt(&text, "%u chains, sets and counters", use);
-	return add(l, NFT_CHAIN, family, "", &text);
-}
-
-static struct nft_line *add_chain(struct nft_lines *l, const struct nftnl_chain *c)
-{
-	cleanup_buf struct buf text = BUF_INIT;
-	const char *dev = nftnl_chain_get_str(c, NFTNL_CHAIN_DEV);
-
-	buf_str(&text, "chain");
-	if (nftnl_chain_is_set(c, NFTNL_CHAIN_HOOKNUM))
-		buf_fmt(&text, " type %s hook %u priority %d policy %u device %s",
-			nftnl_chain_get_str(c, NFTNL_CHAIN_TYPE),
-			nftnl_chain_get_u32(c, NFTNL_CHAIN_HOOKNUM),
-			nftnl_chain_get_s32(c, NFTNL_CHAIN_PRIO),
-			nftnl_chain_get_u32(c, NFTNL_CHAIN_POLICY), dev ? dev : "-");
-	return add(l, NFT_CHAIN, (uint8_t)nftnl_chain_get_u32(c, NFTNL_CHAIN_FAMILY),
-		   nftnl_chain_get_str(c, NFTNL_CHAIN_NAME), &text);
-}
-
-static int render_expr(struct nftnl_expr *x, void *arg)
-{
-	struct buf *out = arg;
-	char text[512];
-	int n = nftnl_expr_snprintf(text, sizeof(text), x, NFTNL_OUTPUT_DEFAULT, 0);
-
-	if (n < 0 || (size_t)n >= sizeof(text))
-		n = snprintf(text, sizeof(text), "?"); // then it is none of ours
-	buf_fmt(out, "[%s %.*s]", nftnl_expr_get_str(x, NFTNL_EXPR_NAME), n, text);
-	return 0;
-}
-
-void nft_render_rule(struct nftnl_rule *r, struct buf *out)
-{
-	(void)nftnl_expr_foreach(r, render_expr, out);
-}
-
-static struct nft_line *add_rule(struct nft_lines *l, struct nftnl_rule *r)
-{
-	cleanup_buf struct buf text = BUF_INIT;
-
-	nft_render_rule(r, &text);
-	return add(l, NFT_RULE, (uint8_t)nftnl_rule_get_u32(r, NFTNL_RULE_FAMILY),
-		   nftnl_rule_get_str(r, NFTNL_RULE_CHAIN), &text);
-}
-
-static void hex(struct buf *out, struct nftnl_set_elem *x, uint16_t attr)
-{
-	uint32_t len = 0;
-	const uint8_t *p = nftnl_set_elem_get(x, attr, &len);
-
-	for (uint32_t i = 0; p && i < len; i++)
-		buf_fmt(out, "%02x", p[i]);
-}
-
-struct reading {
-	struct nft_lines *out;
-	const char *table;
-	uint8_t family;
-	uint32_t use;	   // of a table
-	const char *check; // of a set of a plan
-	const char *set;
-};
-
-static int add_element(struct nftnl_set_elem *x, void *arg)
-{
-	struct reading *r = arg;
-	cleanup_buf struct buf text = BUF_INIT;
-	const char *chain = nftnl_set_elem_get_str(x, NFTNL_SET_ELEM_CHAIN);
-
-	buf_str(&text, "element ");
-	hex(&text, x, NFTNL_SET_ELEM_KEY);
-	if (nftnl_set_elem_is_set(x, NFTNL_SET_ELEM_KEY_END)) {
-		buf_char(&text, '-');
-		hex(&text, x, NFTNL_SET_ELEM_KEY_END);
-	}
-	if (nftnl_set_elem_is_set(x, NFTNL_SET_ELEM_FLAGS) &&
-	    nftnl_set_elem_get_u32(x, NFTNL_SET_ELEM_FLAGS) & NFT_SET_ELEM_INTERVAL_END)
-		buf_str(&text, " end");
-	if (nftnl_set_elem_is_set(x, NFTNL_SET_ELEM_VERDICT))
-		buf_fmt(&text, " verdict %d %s",
-			(int)nftnl_set_elem_get_u32(x, NFTNL_SET_ELEM_VERDICT), chain ? chain : "");
-	add(r->out, NFT_SET, r->family, r->set, &text)->check = r->check;
-	return 0;
-}
-
-static struct nft_line *add_set(struct nft_lines *l, const struct nftnl_set *s)
-{
-	cleanup_buf struct buf text = BUF_INIT;
-
-	buf_fmt(&text, " set flags %u type %u length %u data %u",
-		nftnl_set_get_u32(s, NFTNL_SET_FLAGS), nftnl_set_get_u32(s, NFTNL_SET_KEY_TYPE),
-		nftnl_set_get_u32(s, NFTNL_SET_KEY_LEN),
-		nftnl_set_is_set(s, NFTNL_SET_DATA_TYPE) ? nftnl_set_get_u32(s, NFTNL_SET_DATA_TYPE)
-							 : 0);
-	return add(l, NFT_SET, (uint8_t)nftnl_set_get_u32(s, NFTNL_SET_FAMILY),
-		   nftnl_set_get_str(s, NFTNL_SET_NAME), &text);
-}
-
-static struct nft_line *add_counter(struct nft_lines *l, struct nftnl_obj *o)
-{
-	cleanup_buf struct buf text = BUF_INIT;
-
-	buf_str(&text, "counter");
-	return add(l, NFT_COUNTER, (uint8_t)nftnl_obj_get_u32(o, NFTNL_OBJ_FAMILY),
-		   nftnl_obj_get_str(o, NFTNL_OBJ_NAME), &text);
-}
-
-static int by_place(const void *a, const void *b)
-{
-	const struct nft_line *x = a, *y = b;
-	int r;
-
-	if (x->family != y->family)
-		return x->family < y->family ? -1 : 1;
-	if (x->kind != y->kind)
-		return x->kind < y->kind ? -1 : 1;
-	r = strcmp(x->owner, y->owner);
-	if (r == 0 && x->kind != NFT_RULE)
-		r = strcmp(x->text, y->text);
-	return r ? r : (x->place > y->place) - (x->place < y->place);
-}
-
-static void sort(struct nft_lines *l)
-{
-	if (l->len)
-		qsort(l->items, l->len, sizeof(*l->items), by_place);
-}
-
-static void lines_of_part(const struct nft_part *part, struct nft_lines *out)
-{
-	struct nft_line *line = NULL;
-	struct reading r = { .out = out, .family = part->family, .check = part->check };
-
-	switch (part->kind) {
-	case NFT_CHAIN:
-		line = add_chain(out, part->chain);
-		break;
-	case NFT_RULE:
-		line = add_rule(out, part->rule);
-		line->doc = part->doc;
-		break;
-	case NFT_SET:
-		r.set = nft_part_name(part);
-		(void)nftnl_set_elem_foreach(part->set, add_element, &r);
-		if (part->elements_only)
-			return;
-		line = add_set(out, part->set);
-		break;
-	case NFT_COUNTER:
-		line = add_counter(out, part->obj);
-		break;
-	}
-	if (line)
-		line->check = part->check;
-}
-
-// How many objects the plan has in a table.
-static uint32_t objects(const struct nft_plan *p, uint8_t family)
-{
-	uint32_t n = 0;
-
-	for (size_t i = 0; i < p->len; i++)
-		n += p->parts[i].family == family && p->parts[i].kind != NFT_RULE &&
-		     !p->parts[i].elements_only;
-	return n;
-}
-
-void nft_lines_of(const struct nft_plan *p, bool whole, struct nft_lines *out)
-{
-	static const uint8_t families[] = { NFPROTO_INET, NFPROTO_NETDEV };
-	struct nft_lines l = NFT_LINES_INIT;
-
-	for (size_t i = 0; i < p->len; i++)
-		lines_of_part(&p->parts[i], &l);
-	for (size_t i = 0; whole && i < COUNT(families); i++)
-		add_table(&l, families[i], objects(p, families[i]))->check = "rules";
-	sort(&l);
-	*out = l;
-}
 
 static struct nlmsghdr *begin(struct nl *nl, uint16_t type, uint8_t family, uint16_t flags)
 {
@@ -244,7 +34,7 @@ int nft_dump(struct nl *nl, const struct nft_query *q, mnl_cb_t cb, void *arg, s
 static int take_table(const struct nlmsghdr *h, void *arg)
 {
 	struct nftnl_table *t = nftnl_table_alloc();
-	struct reading *r = arg;
+	struct nft_lines_to *r = arg;
 
 	if (t && nftnl_table_nlmsg_parse(h, t) == 0)
 		r->use = nftnl_table_get_u32(t, NFTNL_TABLE_USE);
@@ -255,10 +45,10 @@ static int take_table(const struct nlmsghdr *h, void *arg)
 static int take_chain(const struct nlmsghdr *h, void *arg)
 {
 	struct nftnl_chain *c = nftnl_chain_alloc();
-	const struct reading *r = arg;
+	const struct nft_lines_to *r = arg;
 
 	if (c && nftnl_chain_nlmsg_parse(h, c) == 0)
-		(void)add_chain(r->out, c);
+		(void)nft_line_chain(r->out, c);
 	nftnl_chain_free(c);
 	return MNL_CB_OK;
 }
@@ -266,12 +56,12 @@ static int take_chain(const struct nlmsghdr *h, void *arg)
 static int take_rule(const struct nlmsghdr *h, void *arg)
 {
 	struct nftnl_rule *rule = nftnl_rule_alloc();
-	const struct reading *r = arg;
+	const struct nft_lines_to *r = arg;
 
 	// the kernel finds chains by name in every table when the table is not there
 	if (rule && nftnl_rule_nlmsg_parse(h, rule) == 0 &&
 	    str_eq(nftnl_rule_get_str(rule, NFTNL_RULE_TABLE), r->table))
-		(void)add_rule(r->out, rule);
+		(void)nft_line_rule(r->out, rule);
 	nftnl_rule_free(rule);
 	return MNL_CB_OK;
 }
@@ -279,10 +69,10 @@ static int take_rule(const struct nlmsghdr *h, void *arg)
 static int take_set(const struct nlmsghdr *h, void *arg)
 {
 	struct nftnl_set *s = nftnl_set_alloc();
-	const struct reading *r = arg;
+	const struct nft_lines_to *r = arg;
 
 	if (s && nftnl_set_nlmsg_parse(h, s) == 0)
-		(void)add_set(r->out, s);
+		(void)nft_line_set(r->out, s);
 	nftnl_set_free(s);
 	return MNL_CB_OK;
 }
@@ -292,7 +82,7 @@ static int take_elements(const struct nlmsghdr *h, void *arg)
 	struct nftnl_set *s = nftnl_set_alloc();
 
 	if (s && nftnl_set_elems_nlmsg_parse(h, s) == 0)
-		(void)nftnl_set_elem_foreach(s, add_element, arg);
+		(void)nftnl_set_elem_foreach(s, nft_line_element, arg);
 	nftnl_set_free(s);
 	return MNL_CB_OK;
 }
@@ -300,11 +90,11 @@ static int take_elements(const struct nlmsghdr *h, void *arg)
 static int take_counter(const struct nlmsghdr *h, void *arg)
 {
 	struct nftnl_obj *o = nftnl_obj_alloc();
-	const struct reading *r = arg;
+	const struct nft_lines_to *r = arg;
 
 	if (o && nftnl_obj_nlmsg_parse(h, o) == 0 &&
 	    str_eq(nftnl_obj_get_str(o, NFTNL_OBJ_TABLE), r->table))
-		(void)add_counter(r->out, o);
+		(void)nft_line_counter(r->out, o);
 	nftnl_obj_free(o);
 	return MNL_CB_OK;
 }
@@ -322,7 +112,7 @@ int nft_get(struct nl *nl, const struct nft_query *q, mnl_cb_t cb, void *arg, st
 }
 
 // The elements of a part, each by its key: a set may have thousands of others.
-static int get_elements(struct nl *nl, const struct nft_part *part, struct reading *r,
+static int get_elements(struct nl *nl, const struct nft_part *part, struct nft_lines_to *r,
 			struct err *e)
 {
 	struct nftnl_set_elems_iter *it = nftnl_set_elems_iter_create(part->set);
@@ -351,7 +141,8 @@ static int get_elements(struct nl *nl, const struct nft_part *part, struct readi
 	return done;
 }
 
-static int read_set(struct nl *nl, const struct nft_part *part, struct reading *r, struct err *e)
+static int read_set(struct nl *nl, const struct nft_part *part, struct nft_lines_to *r,
+		    struct err *e)
 {
 	struct nft_query q = { NFT_MSG_GETSET, part->family, r->table, r->set };
 
@@ -366,11 +157,11 @@ static int read_set(struct nl *nl, const struct nft_part *part, struct reading *
 static int read_part(struct nl *nl, const struct nft_plan *p, const struct nft_part *part,
 		     bool whole, struct nft_lines *out, struct err *e)
 {
-	struct reading r = { .out = out,
-			     .table = p->table,
-			     .family = part->family,
-			     .set = nft_part_name(part),
-			     .check = part->check };
+	struct nft_lines_to r = { .out = out,
+				  .table = p->table,
+				  .family = part->family,
+				  .set = nft_part_name(part),
+				  .check = part->check };
 	struct nft_query q = { NFT_MSG_GETCHAIN, part->family, p->table, r.set };
 
 	if (part->kind == NFT_SET && !(whole && part->elements_only))
@@ -387,12 +178,12 @@ static int read_part(struct nl *nl, const struct nft_plan *p, const struct nft_p
 static int read_family(struct nl *nl, const struct nft_plan *p, uint8_t family,
 		       struct nft_lines *out, struct err *e)
 {
-	struct reading r = { .out = out, .table = p->table, .family = family };
+	struct nft_lines_to r = { .out = out, .table = p->table, .family = family };
 	struct nft_query q = { NFT_MSG_GETTABLE, family, p->table, NULL };
 
 	if (nft_get(nl, &q, take_table, &r, e) < 0)
 		return -e->no;
-	(void)add_table(out, family, r.use);
+	(void)nft_line_table(out, family, r.use);
 	q.type = NFT_MSG_GETRULE;
 	if (nft_dump(nl, &q, take_rule, &r, e) < 0)
 		return -e->no;
@@ -424,7 +215,7 @@ int nft_read(struct nl *nl, const struct nft_plan *p, bool whole, struct nft_lin
 	}
 	if (r < 0)
 		return err_wrap(e, "read table %s", p->table);
-	sort(&l);
+	nft_lines_sort(&l);
 	*out = l;
 	l = (struct nft_lines)NFT_LINES_INIT;
 	return 0;
