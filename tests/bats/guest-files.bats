@@ -28,7 +28,7 @@ agent() {
 	local file start boot
 	mkdir -p "$jail/run" "$jail/snap"
 	chown "$uid:$uid" "$jail/run" "$jail/snap" "$files"
-	within "$MVM_BUILD/test/guest-peer" "$jail/run" "$uid" "$files/worker" "$@" 3>&- >/dev/null 2>&1 &
+	become_within "$MVM_BUILD/test/guest-peer" "$jail/run" "$uid" "$files/worker" "$@" 3>&- >/dev/null 2>&1 &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
 	for _ in {1..200}; do
 		[[ -S $jail/run/v.sock ]] && break
@@ -133,7 +133,7 @@ agent() {
 
 @test "a port of the guest is reached on this side" {
 	agent
-	within perl -MIO::Socket::INET -e '
+	become_within perl -MIO::Socket::INET -e '
 		my $s = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 7001, Listen => 5, ReuseAddr => 1) or die;
 		while (my $c = $s->accept) { my @all = <$c>; print $c "got ", scalar(@all), "\n"; close $c }' 3>&- &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"

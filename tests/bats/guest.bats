@@ -92,7 +92,7 @@ every_verb() { # STATUS: the answer of each, before a command has started
 	every_verb 7
 	rm "$jail/run/v.sock"
 	# somebody else's socket: by a link, then in its place
-	within perl -MIO::Socket::UNIX -e 'my $s = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 5) or die; sleep 1000' \
+	become_within perl -MIO::Socket::UNIX -e 'my $s = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 5) or die; sleep 1000' \
 		"$BATS_TEST_TMPDIR/root.sock" 3>&- &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
 	for _ in {1..200}; do
@@ -180,7 +180,7 @@ fake_agent() { # PERL-EXPRESSION of the frames
 	running
 	make_jail
 	rm -f "$BATS_TEST_TMPDIR/listens"
-	within perl -MSocket -MPOSIX -e '
+	become_within perl -MSocket -MPOSIX -e '
 		$SIG{PIPE} = "IGNORE";
 		chdir shift or die;
 		socket my $s, AF_UNIX, SOCK_STREAM, 0 or die;

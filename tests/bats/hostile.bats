@@ -28,7 +28,7 @@ agent() { # ACT...: see tests/aid/hostile-agent.c
 	local file start boot
 	[[ -z ${agent-} ]] || kill "$agent"
 	rm -f "$jail/run/v.sock"
-	within "$MVM_BUILD/test/hostile-agent" "$jail/run" "$uid" "$@" 3>&- >/dev/null 2>&1 &
+	become_within "$MVM_BUILD/test/hostile-agent" "$jail/run" "$uid" "$@" 3>&- >/dev/null 2>&1 &
 	agent=$!
 	echo $agent >>"$BATS_TEST_TMPDIR/holders"
 	for _ in {1..200}; do

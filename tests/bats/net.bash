@@ -32,6 +32,8 @@ net_teardown() {
 
 # Runs a command in the test's namespaces.
 within() { nsenter --target "$net" --net --mount --wd="$PWD" -- "$@"; }
+# For `become_within COMMAND... &`: $! is the command itself, so that to end one is to end the other.
+become_within() { exec nsenter --target "$net" --net --mount --wd="$PWD" -- "$@"; }
 bridge() { within mvm-bridge "$@"; }
 node() { within mvm-node "$@"; }
 

@@ -38,8 +38,7 @@ group_dir() { # makes a group of this node and prints the node's directory; 1 wh
 
 vm_process() { # UID: in the test's network namespace
 	# shellcheck disable=SC2154 # net is net_setup's
-	# not by `within`: a function in the background is a shell more, and $! that shell
-	nsenter --target "$net" --net setpriv --reuid "$1" --regid "$1" --clear-groups sleep 1000 \
+	become_within setpriv --reuid "$1" --regid "$1" --clear-groups sleep 1000 \
 		3>&- >/dev/null 2>&1 &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
 	for _ in {1..500}; do
