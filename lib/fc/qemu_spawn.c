@@ -19,9 +19,10 @@
 #include "fc/qemu_confine.h"
 #include "fc/qemu_parts.h"
 
-#define JOB_MAX	       65536
-#define STARTER_END_MS 5000
-#define SETTLE_MS      5000
+#define JOB_MAX		65536
+#define STARTER_END_MS	5000
+#define STARTER_LOOK_MS 5
+#define SETTLE_MS	5000
 
 static int pidfd_of(pid_t pid)
 {
@@ -134,16 +135,17 @@ static int shell_status(int status)
 }
 
 // The signal that ended it, which is left to be waited for. It is its namespace's init, whose end
-// comes after QEMU's, and that takes its time to give the guest's memory back.
+// comes after QEMU's, and that takes its time to give the guest's memory back. And who traces it is
+// told before us, though its pidfd is readable at once.
 static int end_of_starter(const struct qemu_spawn *s)
 {
+	int64_t deadline = clock_ms() + STARTER_END_MS;
 	siginfo_t si = { 0 };
 
-	if (readable(s->starter_pidfd, STARTER_END_MS) &&
-	    waitid(P_PID, (id_t)s->starter, &si, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-	    si.si_code != CLD_EXITED && si.si_status)
-		return si.si_status;
-	return SIGKILL;
+	while (waitid(P_PID, (id_t)s->starter, &si, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       si.si_pid == 0 && clock_left(deadline) > 0)
+		clock_sleep_ms(STARTER_LOOK_MS);
+	return si.si_pid && si.si_code != CLD_EXITED ? si.si_status : SIGKILL;
 }
 
 static bool starter_says(struct qemu_spawn *s, int *ret_status)
