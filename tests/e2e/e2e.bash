@@ -18,7 +18,6 @@ e2e_setup_file() {
 	else
 		export MVM_IMAGE=${MVM_IMAGE:-/usr/share/mvm/image}
 	fi
-	export GUESTS=${MVM_GUESTS:-16} # how many at once
 	mvm-tenant create acme --net-id 7 --subnet 10.240.7.0/24 --max-running 32 --max-vcpus 64
 	mvm-pool create acme/web --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 \
 		--start-timeout "$((${MVM_TEST_SLOW:-1} > 1 ? 170 : 60))s"

@@ -138,27 +138,6 @@ panics() {
 	mvm-pool destroy --force acme/empty
 }
 
-@test "guests of one tenant reach each other and their gateway" {
-	a=$(new_instance)
-	b=$(new_instance)
-	up "$a" "$b"
-	mvm-guest exec "$a" -- ping -c 1 -W 5 10.240.7.1
-	mvm-guest exec "$a" -- ping -c 1 -W 5 "$(field "$b" .net.guest_ip)"
-	mvm-guest exec "$b" -- ping -c 1 -W 5 "$(field "$a" .net.guest_ip)"
-	mvm-instance destroy --yes "$a" "$b"
-}
-
-@test "many instances started at once all come up" {
-	mvm-instance create acme/web -n "$GUESTS"
-	mapfile -t all < <(mvm-instance list acme/web -o name)
-	up "${all[@]}"
-	[[ $(mvm-instance list acme/web | jq '[.[] | select(.status == "running")] | length') == "$GUESTS" ]]
-	for vm in "${all[@]}"; do
-		[[ $(mvm-guest exec "$vm" -- hostname) == "${vm##*/}" ]]
-	done
-	mvm-instance destroy --yes --all acme/web
-}
-
 @test "the tenant's quota is checked before a start" {
 	mvm-tenant create small --net-id 8 --subnet 10.240.8.0/24 --max-running 1
 	mvm-pool create small/p --flake path:/x --profile minimal --cpus 1 --mem 128

@@ -18,7 +18,7 @@ setup_file() {
 	A1=$(new_instance) A2=$(new_instance) B1=$(new_instance globex/web) B2=$(new_instance globex/web)
 	export A1 A2 B1 B2
 	for vm in "$A1" "$A2" "$B1" "$B2"; do
-		up "$vm" # one by one: see MVM_GUESTS in tests/node/run
+		up "$vm"
 		mvm-guest exec "$vm" -- sh -c 'cat >/tmp/frame && chmod 755 /tmp/frame' <"$FRAME"
 	done
 }

@@ -46,7 +46,7 @@ told_as_oom() { # ADDRESS: by info, stats and the record of the end
 	# What the guest has touched is more than that, and there is no swap. Enough for finish, which runs
 	# in the same group.
 	echo 48M >"$(group "$VM")/memory.max"
-	wait_until 10 is_status "$VM" stopped
+	wait_until 60 is_status "$VM" stopped
 	told_as_oom "$VM"
 	no_strays
 	up "$VM"
@@ -62,7 +62,7 @@ told_as_oom() { # ADDRESS: by info, stats and the record of the end
 	up "$vm"
 	[[ $(group "$vm") == /sys/fs/cgroup/mvm/*/acme/web/"${vm##*/}" ]]
 	echo 48M >"$(group "$vm")/memory.max"
-	wait_until 10 is_status "$vm" stopped
+	wait_until 60 is_status "$vm" stopped
 	told_as_oom "$vm"
 	mvm-instance destroy --yes "$vm"
 }
