@@ -34,6 +34,8 @@ static bool act(const char *action)
 
 	if (str_eq(action, "kill"))
 		(void)kill(getpid(), SIGKILL);
+	if (str_eq(action, "stop"))
+		(void)kill(getpid(), SIGSTOP);
 	if (str_starts(action, "sleep=") && num_u64(action + 6, 0, 600000, &ms, &ignored) == 0)
 		clock_sleep_ms((int64_t)ms);
 	if (!str_starts(action, "err="))

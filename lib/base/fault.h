@@ -4,6 +4,7 @@
 //	kill		SIGKILL to this process, as a crash
 //	err=ENOSPC	the call at this point fails with that errno
 //	sleep=MS	a pause, to have others meet this moment
+//	stop		SIGSTOP to this process: a pause that ends when somebody says so
 // and @N means only the Nth time the point is passed.
 //
 //	if (fault_point("replace-fsync") || fsync(fd) < 0)
