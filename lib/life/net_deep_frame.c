@@ -275,8 +275,8 @@ static void sniff(struct run *r)
 // Until the proper frames were seen, and then long enough for the others of the last round.
 static void run_rounds(struct run *r)
 {
-	const int64_t wait_ms = r->rig->a->wait_ms, end = clock_ms() + deep_patience(r->rig);
-	int64_t until = end;
+	const int64_t wait_ms = r->rig->a->wait_ms;
+	int64_t until = clock_ms() + deep_patience(r->rig);
 
 	for (int round = 1;; round++) {
 		const bool last = round > ROUNDS && r->arrived[TWIN_UDP] && r->arrived[TWIN_ARP];
@@ -289,8 +289,11 @@ static void run_rounds(struct run *r)
 		again = last ? until : MIN(clock_ms() + RESEND_MS, until);
 		while (clock_left(again) > 0) {
 			struct pollfd p = { .fd = r->at_fd, .events = POLLIN };
+			const int64_t ms = clock_left(again), from = clock_ms();
 
-			(void)poll(&p, 1, (int)clock_left(again));
+			(void)poll(&p, 1, (int)ms);
+			until += deep_overslept(from, ms);
+			again = last ? until : again;
 			sniff(r);
 		}
 		if (last || clock_left(until) == 0)

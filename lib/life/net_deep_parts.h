@@ -5,6 +5,7 @@
 #pragma once
 #include <netinet/in.h>
 
+#include "base/clock.h"
 #include "life/net_deep.h"
 #include "sys/link.h"
 #include "sys/netns.h"
@@ -65,6 +66,17 @@ int deep_choose(struct deep_rig *rig, struct err *e) MUST_CHECK;
 
 // How long one that shall pass may take, of which the wait for the others is a part.
 #define DEEP_PATIENCE_MS 2000
+#define DEEP_LATE_MS	 20 // a wait that is so much longer than asked was no wait for packets
+
+// What a wait of ms took beyond that, while this process had no turn: nothing was looked for then,
+// so it does not count.
+static inline int64_t deep_overslept(int64_t from, int64_t ms)
+{
+	const int64_t late = clock_ms() - from - ms;
+
+	return late > DEEP_LATE_MS ? late : 0;
+}
+
 static inline int64_t deep_patience(const struct deep_rig *rig)
 {
 	return MIN((int64_t)rig->a->wait_ms * 5, DEEP_PATIENCE_MS);

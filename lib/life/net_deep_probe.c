@@ -251,8 +251,7 @@ static void wait_for(const struct deep_probes *all, bool pass, int64_t ms)
 // Ends when all of these have come to an end, or nothing more is waited for.
 void deep_probe_run(struct deep_probes *all, bool pass, int64_t wait_ms)
 {
-	const int64_t until = clock_ms() + wait_ms;
-	int64_t again = clock_ms();
+	int64_t until = clock_ms() + wait_ms, again = clock_ms();
 
 	for (;;) {
 		bool resend = clock_left(again) == 0, done = true;
@@ -271,6 +270,10 @@ void deep_probe_run(struct deep_probes *all, bool pass, int64_t wait_ms)
 		}
 		if (done || clock_left(until) == 0)
 			return;
-		wait_for(all, pass, MIN(clock_left(until), clock_left(again)) + 1);
+		const int64_t ms = MIN(clock_left(until), clock_left(again)) + 1;
+		const int64_t from = clock_ms();
+
+		wait_for(all, pass, ms);
+		until += deep_overslept(from, ms);
 	}
 }

@@ -7,7 +7,7 @@
 #include "life/net_deep_parts.h"
 
 #define INNER	"eth0" // of every throw-away namespace
-#define LEFT_MS 2000   // the kernel may still be removing what a killed run left
+#define LEFT_MS 20000  // the kernel may still be removing what a killed run left
 
 static const char digits[DEEP_PLACES] = {
 	[AT_OUTSIDE] = '0', [AT_GUEST] = '1', [AT_NEIGHBOUR] = '2', [AT_OTHER] = '3'
@@ -18,17 +18,19 @@ static const struct net_deep_side *owner_of(const struct deep_rig *rig, enum dee
 	return rig->ports[at].side ? rig->ports[at].side : &rig->a->own;
 }
 
-// A link of that name: another run's, or of somebody who has nothing to do with us.
+// A link of that name: of another run, which is fine for now, or of somebody who has nothing to do
+// with us. It may go meanwhile.
 static int clash(struct deep_rig *rig, enum deep_place at, const char *name, struct err *e)
 {
 	struct link_row row = { 0 };
 
-	if (link_get(rig->route, name, &row, e) < 0)
-		return -e->no;
-	if (link_owner_check(name, row.alias, rig->a->node_id, owner_of(rig, at)->tenant, e) < 0)
-		return -e->no;
-	return err_kind(e, ERR_UNAVAILABLE, "%s is there: this network is being tried already",
-			name);
+	if (link_get(rig->route, name, &row, e) < 0) {
+		if (e->no != ENOENT)
+			return -e->no;
+		err_clear(e);
+		return 0;
+	}
+	return link_owner_check(name, row.alias, rig->a->node_id, owner_of(rig, at)->tenant, e);
 }
 
 static int make_pair(struct deep_rig *rig, enum deep_place at, struct err *e)
@@ -52,10 +54,15 @@ static int make_pair(struct deep_rig *rig, enum deep_place at, struct err *e)
 		return p->ns;
 	while ((r = netns_veth_make(rig->route, &v, e)) == -EEXIST && clock_left(until) > 0) {
 		err_clear(e);
+		if (clash(rig, at, name, e) < 0)
+			return -e->no;
 		clock_sleep_ms(50);
 	}
+	if (r == -EEXIST)
+		return err_kind(e, ERR_UNAVAILABLE,
+				"%s is there: this network is being tried already", name);
 	if (r < 0)
-		return r == -EEXIST ? clash(rig, at, name, e) : r;
+		return r;
 	memcpy(p->name, name, sizeof(name)); // from here on it is ours to remove
 	return 0;
 }
