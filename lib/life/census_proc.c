@@ -125,7 +125,9 @@ static bool is_ours(const struct seen *s)
 }
 
 // Its group names a node, or else it lives in another network namespace: there another node works.
-static bool is_foreign(const struct census *c, const struct seen *s, char node_id[37])
+// One that is about to end has none any more, and *ret_ended is set.
+static bool is_foreign(const struct census *c, const struct seen *s, char node_id[37],
+		       bool *ret_ended)
 {
 	const char *at = s->cgroup.data ? strstr(s->cgroup.data, "/mvm/") : NULL;
 	struct stat theirs, ours;
@@ -136,8 +138,11 @@ static bool is_foreign(const struct census *c, const struct seen *s, char node_i
 		node_id[36] = '\0';
 		return !str_eq(node_id, c->node_id);
 	}
-	return fstatat(s->dir, "ns/net", &theirs, 0) == 0 &&
-	       stat("/proc/self/ns/net", &ours) == 0 && theirs.st_ino != ours.st_ino;
+	if (fstatat(s->dir, "ns/net", &theirs, 0) < 0) {
+		*ret_ended = errno == ENOENT || errno == ESRCH;
+		return false;
+	}
+	return stat("/proc/self/ns/net", &ours) == 0 && theirs.st_ino != ours.st_ino;
 }
 
 static const struct census_want *want_of(const struct census *c, const struct seen *s)
@@ -181,11 +186,14 @@ static void judge_metad(struct census *c, const struct seen *s, struct census_ro
 static void judge(struct census *c, const struct seen *s)
 {
 	char name[128], node_id[37];
+	bool ended = false, foreign = is_foreign(c, s, node_id, &ended);
 	struct census_row *r;
 
+	if (ended)
+		return;
 	(void)snprintf(name, sizeof(name), "pid %s (%s)", s->pid, s->exe);
 	r = census_add(c, CENSUS_PROCESS, name, NULL);
-	if (is_foreign(c, s, node_id))
+	if (foreign)
 		census_foreign(r, node_id);
 	else if (is_metad(s))
 		judge_metad(c, s, r);
