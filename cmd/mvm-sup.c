@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <sys/wait.h>
 
 #define STOP_MS 300000
 
@@ -37,6 +38,7 @@ static int run_start(const struct call *call, struct buf *out, struct err *e)
 	struct instance i;
 	int told[2];
 	char said = 'F';
+	pid_t pid;
 
 	(void)out;
 	// Before anything is made: nobody would own the run directory of an instance that is not
@@ -45,7 +47,8 @@ static int run_start(const struct call *call, struct buf *out, struct err *e)
 		return -e->no;
 	if (pipe2(told, O_CLOEXEC) < 0)
 		return err_sys(e, "pipe");
-	switch (fork()) {
+	pid = fork();
+	switch (pid) {
 	case -1:
 		return err_sys(e, "fork");
 	case 0:
@@ -58,6 +61,9 @@ static int run_start(const struct call *call, struct buf *out, struct err *e)
 	while (read(told[0], &said, 1) < 0 && errno == EINTR)
 		;
 	(void)close(told[0]);
+	// Who failed has its lock until its end, and whoever asks next is to find nobody.
+	while (said != 'R' && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
 	if (said == 'B')
 		return err_kind(e, ERR_UNAVAILABLE, "another mvm-sup has it");
 	return said == 'R' ? 0 : err_kind(e, ERR_FAILED, "the start failed");
