@@ -131,10 +131,7 @@ describe() { # [JQ-EXPRESSION]: a launch.json of a program that shows what it go
 	mapfile -t sockets < <(find "$jail/run" -type s -name 'v.sock_*' -printf '%U:%G:%m\n')
 	[ "${sockets[*]}" = "$uid:$uid:600" ]
 	# the helper it left behind has nobody to talk to, and says so
-	for _ in {1..100}; do
-		[[ -s $rundir/start.json ]] && break
-		sleep 0.05
-	done
+	eventually test -s "$rundir/start.json"
 	jq -e '.error.code != ""' "$rundir/start.json"
 }
 

@@ -25,18 +25,16 @@ ask() { within timeout 60 mvm-guest "$@" </dev/null; }
 
 # The agent runs as the VM's user, as a VMM would, and ends with the test.
 agent() {
-	local file start boot
+	local file start boot agent
 	mkdir -p "$jail/run" "$jail/snap"
 	chown "$uid:$uid" "$jail/run" "$jail/snap" "$files"
 	become_within "$MVM_BUILD/test/guest-peer" "$jail/run" "$uid" "$files/worker" "$@" 3>&- >/dev/null 2>&1 &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
-	for _ in {1..200}; do
-		[[ -S $jail/run/v.sock ]] && break
-		sleep 0.02
-	done
-	start=$(awk '{ print $22 }' /proc/$!/stat) boot=$(</proc/sys/kernel/random/boot_id)
+	agent=$!
+	eventually listens "$jail/run/v.sock"
+	start=$(awk '{ print $22 }' /proc/$agent/stat) boot=$(</proc/sys/kernel/random/boot_id)
 	file=$(record "$vm")
-	jq -c --argjson pid $! --argjson start "$start" --arg boot "$boot" '.status = "running" | .vmm = "qemu" |
+	jq -c --argjson pid $agent --argjson start "$start" --arg boot "$boot" '.status = "running" | .vmm = "qemu" |
 		.boot_id = $boot | .vmm_process = { pid: $pid, pid_start: $start }' "$file" >"$BATS_TEST_TMPDIR/edited"
 	cat "$BATS_TEST_TMPDIR/edited" >"$file"
 }
@@ -135,14 +133,13 @@ agent() {
 	agent
 	become_within perl -MIO::Socket::INET -e '
 		my $s = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 7001, Listen => 5, ReuseAddr => 1) or die;
-		while (my $c = $s->accept) { my @all = <$c>; print $c "got ", scalar(@all), "\n"; close $c }' 3>&- &
+		$| = 1; print "listens\n";
+		while (my $c = $s->accept) { my @all = <$c>; print $c "got ", scalar(@all), "\n"; close $c }' >"$BATS_TEST_TMPDIR/served" 3>&- &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
+	eventually test -s "$BATS_TEST_TMPDIR/served"
 	nsenter --target "$net" --net --mount -- mvm-guest port-forward "$vm" 0:7001 127.0.0.2:7002:127.0.0.1:7001 >"$files/ports" 2>/dev/null 3>&- &
 	pid=$!
-	for _ in {1..200}; do
-		[[ -s $files/ports ]] && break
-		sleep 0.02
-	done
+	eventually lines_in "$files/ports" 2
 	port=$(jq -s '.[0].listen_port' "$files/ports")
 	[[ $(jq -s '.[1] | [.listen_address, .listen_port, .guest_port] | join(" ")' "$files/ports") == '"127.0.0.2 7002 7001"' ]]
 	for at in "127.0.0.1:$port" 127.0.0.2:7002; do
@@ -202,12 +199,14 @@ agent() {
 guestd() { # WORDS...: mvm-guestd as process 1 of a namespace of its own; $inner is its pid out here
 	unshare --mount --pid --fork --uts --ipc --kill-child "$@" 3>&- >/dev/null 2>"$BATS_TEST_TMPDIR/guestd.log" &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
-	for _ in {1..200}; do
-		inner=$(cat "/proc/$!/task/$!/children")
-		[[ -n $inner && $(readlink "/proc/${inner% }/exe") == */mvm-guestd ]] && break
-		sleep 0.02
-	done
+	outer=$!
+	eventually is_guestd
+}
+
+is_guestd() {
+	inner=$(cat "/proc/$outer/task/$outer/children")
 	inner=${inner% }
+	[[ -n $inner && $(readlink "/proc/$inner/exe") == */mvm-guestd ]]
 }
 
 @test "as process 1 the agent reaps ten thousand orphans" {
@@ -215,21 +214,21 @@ guestd() { # WORDS...: mvm-guestd as process 1 of a namespace of its own; $inner
 	nsenter -t "$inner" -m -p perl -e '
 		for (1 .. 100) { if (!fork) { for (1 .. 100) { if (!fork) { exit 0 } } exit 0 } }
 		1 while wait > 0'
-	for _ in {1..300}; do
-		[[ $(wc -w <"/proc/$inner/task/$inner/children") == 0 ]] && break
-		sleep 0.1
-	done
-	[[ $(wc -w <"/proc/$inner/task/$inner/children") == 0 ]]
+	childless() { [[ $(wc -w <"/proc/$inner/task/$inner/children") == 0 ]]; }
+	eventually childless
 	kill -0 "$inner"
 }
 
 @test "as a plain process the agent mounts nothing and leaves when it is told" {
 	local before pid
-	before=$(cat /proc/self/mountinfo)
-	"$MVM_BUILD/lib/mvm/mvm-guestd" 3>&- >/dev/null 2>&1 &
+	# in a namespace where nobody else mounts anything meanwhile
+	before=$(within cat /proc/self/mountinfo)
+	nsenter --target "$net" --net --mount -- "$MVM_BUILD/lib/mvm/mvm-guestd" 3>&- >/dev/null 2>&1 &
 	pid=$!
-	sleep 0.5
-	[[ $(cat /proc/self/mountinfo) == "$before" && $(hostname) == "$(cat /proc/sys/kernel/hostname)" ]]
+	echo "$pid" >>"$BATS_TEST_TMPDIR/holders"
+	eventually is_program "$pid" mvm-guestd
+	eventually takes_signals "$pid"
+	[[ $(within cat /proc/self/mountinfo) == "$before" && $(hostname) == "$(cat /proc/sys/kernel/hostname)" ]]
 	kill -TERM $pid
 	wait $pid
 	run -2 --separate-stderr "$MVM_BUILD/lib/mvm/mvm-guestd" nonsense

@@ -18,7 +18,7 @@ teardown() {
 	net_teardown
 }
 
-ask() { within timeout 20 mvm-guest "$@" </dev/null; }
+ask() { within timeout 60 mvm-guest "$@" </dev/null; }
 
 running() { # its VMM is a process of this test
 	local file start boot
@@ -95,10 +95,7 @@ every_verb() { # STATUS: the answer of each, before a command has started
 	become_within perl -MIO::Socket::UNIX -e 'my $s = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 5) or die; sleep 1000' \
 		"$BATS_TEST_TMPDIR/root.sock" 3>&- &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
-	for _ in {1..200}; do
-		[[ -S $BATS_TEST_TMPDIR/root.sock ]] && break
-		sleep 0.02
-	done
+	eventually listens "$BATS_TEST_TMPDIR/root.sock"
 	ln -s "$BATS_TEST_TMPDIR/root.sock" "$jail/run/v.sock"
 	every_verb 7
 	rm "$jail/run/v.sock"
@@ -207,11 +204,7 @@ fake_agent() { # PERL-EXPRESSION of the frames
 			close $c;
 		}' "$jail/run" "$1" >"$BATS_TEST_TMPDIR/listens" 3>&- &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
-	for _ in {1..200}; do
-		[[ ! -s $BATS_TEST_TMPDIR/listens ]] || return 0
-		sleep 0.02
-	done
-	return 1
+	eventually test -s "$BATS_TEST_TMPDIR/listens"
 }
 
 @test "an agent that knows neither terminals nor sessions is 8, and called too old" {

@@ -17,8 +17,48 @@ PATH=$MVM_BIN:$PATH
 # A node of its own: nothing of the machine's state is read or written.
 fresh_state() {
 	export MVM_STATE_DIR=$BATS_TEST_TMPDIR/state MVM_RUN_DIR=$BATS_TEST_TMPDIR/run
-	export MVM_CONFIG=$BATS_TEST_TMPDIR/mvm.conf MVM_LOCK_TIMEOUT_MS=10000
+	# on a machine with much to do a queue for a lock takes its time
+	export MVM_CONFIG=$BATS_TEST_TMPDIR/mvm.conf MVM_LOCK_TIMEOUT_MS=60000
 	unset MVM_OUTPUT MVM_ERRORS MVM_FAULT MVM_REQUEST_ID NO_COLOR CLICOLOR_FORCE
+}
+
+# Polls until it is true. Only a failure spends the bound: a machine that has much to do may leave
+# a process alone for seconds.
+eventually() { # COMMAND...
+	local end=$((SECONDS + 60))
+	until "$@"; do
+		((SECONDS < end)) || { echo "still not: $*" >&2; return 1; }
+		sleep 0.01
+	done
+}
+
+lines_in() { # FILE NUMBER: at least
+	[[ -e $1 ]] && (($(wc -l <"$1") >= $2))
+}
+
+is_stopped() { # PID
+	grep -q '^State:.T' "/proc/$1/status" 2>/dev/null
+}
+
+# Its signals wait for it in a descriptor: from then on SIGTERM is a word to it, no end.
+takes_signals() { # PID
+	local blocked
+	blocked=$(awk '/^SigBlk/ { print $2 }' "/proc/$1/status" 2>/dev/null) && ((0x0$blocked & 0x4000))
+}
+
+is_program() { # PID NAME
+	[[ $(cat "/proc/$1/comm" 2>/dev/null) == "$2" ]]
+}
+
+# No process, or a dead one that its parent has not looked at yet; by one look, since it may go between two.
+is_gone() { # PID
+	! grep -q '^State:.[^ZX]' "/proc/$1/status" 2>/dev/null
+}
+
+# Somebody listens there: a socket is in its place before that.
+listens() { # SOCKET
+	# shellcheck disable=SC2016 # perl's own variable
+	perl -MIO::Socket::UNIX -e 'exit !IO::Socket::UNIX->new(Peer => $ARGV[0])' "$1" 2>/dev/null
 }
 
 # A crash is never an expected failure: statuses from 126 up are not taken for "it refused". A

@@ -8,12 +8,9 @@ net_hold() { # UNSHARE-OPTION...: starts a holder and prints its pid
 	local pid
 	unshare "$@" sleep 1000 >/dev/null 2>&1 3>&- &
 	pid=$!
-	# unshare has done its part when the process is sleep
-	for _ in {1..500}; do
-		[[ $(cat "/proc/$pid/comm") == sleep ]] && break
-		sleep 0.01
-	done
 	echo "$pid" >>"$BATS_TEST_TMPDIR/holders"
+	# unshare has done its part when the process is sleep
+	eventually is_program "$pid" sleep || return
 	echo "$pid"
 }
 
@@ -30,7 +27,8 @@ net_teardown() {
 	done <"$BATS_TEST_TMPDIR/holders"
 }
 
-# Runs a command in the test's namespaces.
+# Runs a command in the test's namespaces. Not for the background: a function there is a shell more, $! is
+# that shell, and what it runs outlives it.
 within() { nsenter --target "$net" --net --mount --wd="$PWD" -- "$@"; }
 # For `become_within COMMAND... &`: $! is the command itself, so that to end one is to end the other.
 become_within() { exec nsenter --target "$net" --net --mount --wd="$PWD" -- "$@"; }
@@ -65,11 +63,13 @@ set_status() { # TENANT/POOL/ID STATUS: without a VMM
 	cat "$BATS_TEST_TMPDIR/edited" >"$file"
 }
 
-# All there is, in a form that compares: without what counts up, runs down or is drawn by lot.
+# All there is, in a form that compares: without what counts up, runs down or is drawn by lot, and
+# without the carrier, which the kernel sets later.
 links() {
 	within ip -j -d link | jq -S '
 		map(if .linkinfo.info_kind == "tun" then del(.address) else . end |
-			del(.ifindex, .tso_max_size, .tso_max_segs, .carrier_changes) |
+			del(.ifindex, .tso_max_size, .tso_max_segs, .carrier_changes, .operstate) |
+			.flags -= ["NO-CARRIER", "LOWER_UP"] |
 			del(.linkinfo.info_data? | .hello_timer?, .gc_timer?, .tcn_timer?,
 				.topology_change_timer?))'
 }
@@ -83,11 +83,17 @@ guest() { # BRIDGE NAME ADDRESS/PREFIX GATEWAY: prints the holder's pid
 	nsenter --target "$pid" --net sh -c "
 		ip link set lo up && ip link set eth0 up && ip addr add $3 dev eth0 &&
 		ip route add default via $4"
+	eventually forwards "$2"
 	echo "$pid"
 }
 
+# The bridge has learned that there is a carrier, which takes the kernel a moment.
+forwards() { # PORT
+	within ip -j -d link show "$1" | jq -e '.[0].linkinfo.info_slave_data.state == "forwarding"' >/dev/null
+}
+
 reaches() { # PID ADDRESS
-	nsenter --target "$1" --net busybox ping -c 1 -W 2 -q "$2" >/dev/null
+	nsenter --target "$1" --net busybox ping -c 1 -W 20 -q "$2" >/dev/null
 }
 
 # shellcheck disable=SC2154 # run sets it

@@ -41,10 +41,7 @@ vm_process() { # UID: in the test's network namespace
 	become_within setpriv --reuid "$1" --regid "$1" --clear-groups sleep 1000 \
 		3>&- >/dev/null 2>&1 &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
-	for _ in {1..500}; do
-		[[ $(cat "/proc/$!/comm" 2>/dev/null) == sleep ]] && break
-		sleep 0.01
-	done
+	eventually is_program $! sleep
 }
 
 # shellcheck disable=SC2016 # perl's own variable
@@ -204,7 +201,7 @@ unix_socket() { within perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Local =
 		3>&- >/dev/null 2>&1 &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
 	pid=$!
-	for _ in {1..500}; do [[ $(cat "/proc/$pid/comm") == sleep ]] && break || sleep 0.01; done
+	eventually is_program "$pid" sleep
 	bridge tap-del acme/web/i-0000000a
 	census 0
 	[ "$(verdict "process ^pid.$pid.")" = foreign ]

@@ -85,7 +85,7 @@ current() { mvm-pool info acme/web | jq -r .revision; }
 		rm -rf "$src"
 		cp -r "$BATS_TEST_TMPDIR/good" "$src"
 		(cd "$src" && eval "$spoil")
-		refuses_untouched "$status" timeout 10 mvm-pool-build build acme/web --from "$src"
+		refuses_untouched "$status" timeout 60 mvm-pool-build build acme/web --from "$src"
 		[[ $stderr == *"$file"* ]]
 	done <<-'END'
 		4 vmlinux rm vmlinux

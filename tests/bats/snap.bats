@@ -358,12 +358,14 @@ flip() { # FILE AT
 
 @test "a wake that sends SIGTERM finds the memory as it was: 8" {
 	gen 1 1=1 300=2
-	MVM_FAULT=pack-write:sleep=300 mvm-snap pack "$vm" --compression zstd 2>"$BATS_TEST_TMPDIR/said" 3>&- &
+	MVM_FAULT=pack-write:stop@1 mvm-snap pack "$vm" --compression zstd 2>"$BATS_TEST_TMPDIR/said" 3>&- &
 	pid=$!
-	until [ -e "$snapshots/gen-1/mem.pack.new" ]; do sleep 0.01; done
+	eventually is_stopped "$pid"
+	[ -e "$snapshots/gen-1/mem.pack.new" ]
 	refuses 8 snap verify "$vm" --lock-timeout 50ms
 	[[ $stderr == *"pid"* ]]
 	kill "$pid"
+	kill -CONT "$pid"
 	status=0
 	wait "$pid" || status=$?
 	[ "$status" = 8 ]

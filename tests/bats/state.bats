@@ -105,14 +105,10 @@ damage() { # KIND FILE
 @test "everything killed at random: the census names what is left, one sweep clears it, and all can be made again" {
 	tenant acme 7 10.20.0.0/20
 	for i in {1..40}; do
-		mvm-tenant create "t$((i % 5))" >/dev/null 2>&1 &
-		kill_later $!
-		mvm-pool create "acme/p$((i % 4))" --flake /f --profile minimal --cpus 1 --mem 128 >/dev/null 2>&1 &
-		kill_later $!
-		mvm-instance create "acme/p$((i % 4))" -n 3 >/dev/null 2>&1 &
-		kill_later $!
-		mvm-pool destroy "acme/p$((i % 4))" --yes >/dev/null 2>&1 &
-		kill_later $!
+		killed_soon mvm-tenant create "t$((i % 5))" &
+		killed_soon mvm-pool create "acme/p$((i % 4))" --flake /f --profile minimal --cpus 1 --mem 128 &
+		killed_soon mvm-instance create "acme/p$((i % 4))" -n 3 &
+		killed_soon mvm-pool destroy "acme/p$((i % 4))" --yes &
 	done
 	wait
 	find "$MVM_STATE_DIR" -name '.new-*' -o -name '.old-*' >&2
@@ -129,6 +125,7 @@ damage() { # KIND FILE
 	done
 }
 
-kill_later() { # PID
-	(sleep "0.0$((RANDOM % 80 + 10))" && kill -9 "$1") 2>/dev/null 3>&- &
+# By its own parent: a number that others kill may be somebody else's by then.
+killed_soon() { # COMMAND...
+	timeout --foreground -s KILL "0.0$((RANDOM % 80 + 10))" "$@" >/dev/null 2>&1 3>&-
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: MIT
-# shellcheck disable=SC2154,SC2030,SC2031
+# shellcheck disable=SC2154,SC2030,SC2031,SC2094 # what a terminal shows is read while it is written
 # What instances use, without a guest: processes of this test stand for their VMMs. What cannot be
 # measured is null, and who does not answer costs the time that he is given.
 
@@ -18,8 +18,8 @@ teardown() {
 	net_teardown
 }
 
-stats() { within timeout 30 mvm-instance stats "$@"; }
-top() { within timeout 30 mvm-instance top "$@"; }
+stats() { within timeout 90 mvm-instance stats "$@"; }
+top() { within timeout 90 mvm-instance top "$@"; }
 
 runs() { # ADDRESS COMMAND...: that process is its VMM
 	local file start boot
@@ -78,7 +78,7 @@ runs() { # ADDRESS COMMAND...: that process is its VMM
 	runs "$a" sleep 1000
 	SECONDS=0
 	run -0 --separate-stderr stats "$a"
-	((SECONDS < 10))
+	((SECONDS < 40))
 	printf '%s\n' "$output"
 	jq -e --argjson pid "$vmm" '.pid == $pid and .agent == "not-answering" and .agent_message != null and
 		.uptime_s >= 0 and .cpu_usec >= 0 and .cpu_pct >= 0 and .memory_bytes > 100000 and .pids > 0 and
@@ -87,6 +87,7 @@ runs() { # ADDRESS COMMAND...: that process is its VMM
 	jq -e 'if .source == "cgroup" then .limits == "cgroup" else .source == "process" and
 		.memory_peak_bytes == null and .cpu_throttled_usec == null and .oom_kills == null end' <<<"$output"
 	kill -9 "$vmm"
+	eventually is_gone "$vmm"
 	run -0 --separate-stderr stats "$a"
 	[ "$(out .pid)" = null ]
 }
@@ -104,25 +105,30 @@ runs() { # ADDRESS COMMAND...: that process is its VMM
 	mkfifo "$BATS_TEST_TMPDIR/never"
 	runs "$a" sh -c 'while :; do :; done'
 	# shellcheck disable=SC2016 # that bash's
-	runs "$b" bash -c 'x=$(head -c 40000000 /dev/zero | tr "\0" x); read -rt 1000 <>"$0"' "$BATS_TEST_TMPDIR/never"
-	sleep 1
-	run -0 --separate-stderr top acme/web -n 2 -d 500ms -o json
+	runs "$b" bash -c 'x=$(head -c 40000000 /dev/zero | tr "\0" x); : >"$0.idle"; read -rt 1000 <>"$0"' "$BATS_TEST_TMPDIR/never"
+	eventually test -e "$BATS_TEST_TMPDIR/never.idle"
+	run -0 --separate-stderr top acme/web -n 2 -d 1s -o json
 	[ "${#lines[@]}" = 4 ]
-	jq -es --arg a "$a" '.[2].instance_path == $a and .[2].cpu_pct > 10 and .[3].cpu_pct < .[2].cpu_pct and
+	# what the burner gets is a matter of who else wants the processors; the other one takes nothing
+	jq -es --arg a "$a" '.[2].instance_path == $a and .[2].cpu_pct > 1 and .[3].cpu_pct * 5 < .[2].cpu_pct and
 		(map(.net_rx_bytes_s == null) | all) and .[0].schema_version == 1' <<<"$output"
 	run -0 --separate-stderr top --sort mem --once
 	[[ ${lines[0]} == *"2 instances"* && ${lines[1]} == INSTANCE*STATUS*"CPU %"* && ${lines[2]} == "$b"* && ${lines[3]} == "$a"* ]]
 }
 
 @test "top goes on when an instance is removed and another one made" {
-	top -n 3 -d 1s -o json >"$BATS_TEST_TMPDIR/out" &
+	nsenter --target "$net" --net --mount -- mvm-instance top -n 1000 -d 200ms -o json >"$BATS_TEST_TMPDIR/out" 3>&- &
 	pid=$!
-	sleep 0.5
+	echo "$pid" >>"$BATS_TEST_TMPDIR/holders"
+	eventually grep -q "$a" "$BATS_TEST_TMPDIR/out"
 	within mvm-instance destroy-record "$a"
 	instance acme/web i-0000000c
-	wait "$pid"
-	jq -es --arg a "$a" '[.[] | select(.instance_path == $a)] | length < 3' "$BATS_TEST_TMPDIR/out"
-	[[ $(tail -n 1 "$BATS_TEST_TMPDIR/out") == *i-0000000c* ]]
+	shown_often() { (($(grep -c i-0000000c "$BATS_TEST_TMPDIR/out") >= 3)); }
+	eventually shown_often
+	kill "$pid"
+	wait "$pid" || (($? == 143))
+	jq -es --arg a "$a" --arg c acme/web/i-0000000c 'map(.instance_path) | index($a) < index($c) and rindex($a) < rindex($c)' \
+		"$BATS_TEST_TMPDIR/out"
 }
 
 @test "top: MVM_OUTPUT=json is lines too; a full disk is an error, a reader that goes away is none" {
@@ -134,27 +140,30 @@ runs() { # ADDRESS COMMAND...: that process is its VMM
 	run -0 to_head
 }
 
+# What a script(1) of this test has shown begins with the other screen.
+is_drawn() { eventually grep -qsF $'\033[?1049h' "$BATS_TEST_TMPDIR/tty"; }
+
 # shellcheck disable=SC2016 # expanded by the shell in the terminal
 @test "top on a terminal draws within its window and restores it, by q, by a signal and at its end" {
 	local how
 	# script(1) gives it a terminal; what was on that is in the file
 	for how in 'printf q' 'kill -TERM $pid' 'kill -HUP $pid' 'kill -INT $pid' true; do
 		rounds='' && [[ $how != true ]] || rounds='-n 2'
+		rm -f "$BATS_TEST_TMPDIR/tty"
 		cat >"$BATS_TEST_TMPDIR/run" <<-END
 			stty rows 3 cols 30
 			before=\$(stty -g)
-			mvm-instance top $rounds -d 200ms
+			sh -c 'echo \$\$ >"$BATS_TEST_TMPDIR/pid"; exec mvm-instance top $rounds -d 200ms'
 			echo "status \$?"
 			[ "\$before" = "\$(stty -g)" ] && echo restored
 		END
 		(
-			sleep 1.5
-			if [[ $how == 'printf q' ]]; then printf q; fi
-			if [[ $how == kill* ]]; then
-				pid=$(pgrep -f "^mvm-instance top -d 200ms") && eval "$how"
-			fi
+			is_drawn >&2
+			pid=$(<"$BATS_TEST_TMPDIR/pid")
+			eval "$how"
+			eventually grep -qs status "$BATS_TEST_TMPDIR/tty" >&2
 			sleep 0.5
-		) | within timeout 20 script -qec "sh $BATS_TEST_TMPDIR/run" /dev/null >"$BATS_TEST_TMPDIR/tty"
+		) | within timeout 120 script -qec "sh $BATS_TEST_TMPDIR/run" /dev/null >"$BATS_TEST_TMPDIR/tty"
 		cat -v "$BATS_TEST_TMPDIR/tty"
 		grep -q restored "$BATS_TEST_TMPDIR/tty"
 		grep -qF $'\033[?1049h' "$BATS_TEST_TMPDIR/tty"
@@ -172,12 +181,19 @@ runs() { # ADDRESS COMMAND...: that process is its VMM
 @test "top draws anew when its window grows, without another sample" {
 	cat >"$BATS_TEST_TMPDIR/run" <<-'END'
 		stty rows 3 cols 30
-		(sleep 2; stty rows 20 cols 100 </dev/tty) &
+		(until [ -e "$0.grow" ]; do sleep 0.1; done; stty rows 20 cols 100 </dev/tty) &
 		mvm-instance top -d 1h
 		echo "status $?"
 	END
-	(sleep 4 && printf q && sleep 0.5) |
-		within timeout 20 script -qec "sh $BATS_TEST_TMPDIR/run" /dev/null >"$BATS_TEST_TMPDIR/tty"
+	(
+		is_drawn >&2
+		: >"$BATS_TEST_TMPDIR/run.grow"
+		eventually grep -qsF 'instances  CPU' "$BATS_TEST_TMPDIR/tty" >&2
+		printf q
+		eventually grep -qs status "$BATS_TEST_TMPDIR/tty" >&2
+		sleep 0.5
+	) |
+		within timeout 120 script -qec "sh $BATS_TEST_TMPDIR/run" /dev/null >"$BATS_TEST_TMPDIR/tty"
 	cat -v "$BATS_TEST_TMPDIR/tty"
 	grep -q 'status 0' "$BATS_TEST_TMPDIR/tty"
 	grep -qaF "$a  created" "$BATS_TEST_TMPDIR/tty"

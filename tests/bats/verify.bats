@@ -258,9 +258,7 @@ faulty() {
 	bridge stock acme --count 0 | jq -e '.changes == ["remove tn7i5"]'
 	# what is too much goes in the background
 	MVM_SPARE_TAPS=0 bridge tap-del acme/web/i-0000000b
-	for _ in {1..100}; do
-		within ip link show tn7i4 2>/dev/null || break
-		sleep 0.05
-	done
+	is_removed() { ! within ip link show tn7i4 2>/dev/null; }
+	eventually is_removed
 	run ! within ip link show tn7i4
 }

@@ -36,11 +36,19 @@ serve() {
 	cp "$1" "$d/firecracker-v1.15.1-x86_64.tgz"
 	printf '%s  firecracker-v1.15.1-x86_64.tgz\n' "$(sha256sum <"$good" | cut -d' ' -f1)" \
 		>"$d/firecracker-v1.15.1-x86_64.tgz.sha256.txt"
-	port=$((20000 + RANDOM % 20000))
-	busybox httpd -f -p "127.0.0.1:$port" -h "$BATS_TEST_TMPDIR/www" 3>&- &
-	server=$!
+	echo "$BATS_TEST_TMPDIR" >"$BATS_TEST_TMPDIR/www/whose"
+	eventually is_served
 	export MVM_FIRECRACKER_URL=http://127.0.0.1:$port
-	until (: </dev/tcp/127.0.0.1/"$port") 2>/dev/null; do sleep 0.05; done
+}
+
+# By this test's own server: a port may be taken, then it ends and another port is tried.
+is_served() {
+	if [[ -z ${server-} ]] || ! kill -0 "$server" 2>/dev/null; then
+		port=$((20000 + RANDOM % 12000)) # below those that the kernel gives to callers
+		busybox httpd -f -p "127.0.0.1:$port" -h "$BATS_TEST_TMPDIR/www" 3>&- &
+		server=$!
+	fi
+	[[ $(busybox wget -q -O - "http://127.0.0.1:$port/whose" 2>/dev/null) == "$BATS_TEST_TMPDIR" ]]
 }
 
 teardown() {
