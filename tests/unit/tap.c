@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define LIMIT_S 120 // a case that hangs is ended
+#define LIMIT_S 300 // a case that hangs is ended
 
 static struct tap_case *first, **last = &first;
 static int *failures; // shared, so that a process the case forks can fail it, too

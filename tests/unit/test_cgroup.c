@@ -42,7 +42,7 @@ static pid_t sleeper(int group)
 		for (;;)
 			(void)pause();
 	}
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < 10000; i++) {
 		bool in = false;
 
 		(void)!cgroup_populated(group, &in, &e);
@@ -79,14 +79,14 @@ TEST(making_twice_is_one_group_and_removal_takes_empty_parents)
 	fd = cgroup_make(&h, node, &other, &e);
 	CHECK(fd >= 0);
 	base_closep(&fd);
-	CHECK_INT(cgroup_remove(&h, node, &vm, 2000, &e), 0);
+	CHECK_INT(cgroup_remove(&h, node, &vm, 60000, &e), 0);
 	CHECK_INT(cgroup_open(&h, node, &vm, &e), -ENOENT);
 	CHECK_INT(e.kind, ERR_MISSING);
 	fd = cgroup_open(&h, node, &other, &e); // its parents stayed
 	CHECK(fd >= 0);
 	base_closep(&fd);
-	CHECK_INT(cgroup_remove(&h, node, &other, 2000, &e), 0);
-	CHECK_INT(cgroup_remove(&h, node, &other, 2000, &e), 0); // gone is fine
+	CHECK_INT(cgroup_remove(&h, node, &other, 60000, &e), 0);
+	CHECK_INT(cgroup_remove(&h, node, &other, 60000, &e), 0); // gone is fine
 	path_join(dir, h.root, "mvm");
 	path_join(dir, dir, node);
 	CHECK(stat(dir, &st) < 0 && errno == ENOENT);
@@ -114,8 +114,8 @@ TEST(kill_ends_all_inside_and_the_group_can_go)
 	CHECK_INT(cgroup_kill(fd, &e), 0);
 	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
 	      WTERMSIG(status) == SIGKILL);
-	CHECK_INT(cgroup_wait_empty(fd, 5000, &e), 0);
-	CHECK_INT(cgroup_remove(&h, node, &vm, 5000, &e), 0);
+	CHECK_INT(cgroup_wait_empty(fd, 60000, &e), 0);
+	CHECK_INT(cgroup_remove(&h, node, &vm, 60000, &e), 0);
 	CHECK_INT(cgroup_kill(fd, &e), 0); // a removed group holds nothing
 	CHECK_INT(cgroup_populated(fd, &in, &e), 0);
 	CHECK(!in);
@@ -134,7 +134,7 @@ TEST(removal_kills_what_is_inside_first)
 	fd = cgroup_open(&h, node, &vm, &e);
 	pid = sleeper(fd);
 	base_closep(&fd);
-	CHECK_INT(cgroup_remove(&h, node, &vm, 5000, &e), 0);
+	CHECK_INT(cgroup_remove(&h, node, &vm, 60000, &e), 0);
 	CHECK(waitpid(pid, &status, 0) == pid);
 }
 
@@ -162,7 +162,7 @@ TEST(limits_are_set_or_said_to_be_missing)
 		      faccessat(fd, "cpu.max", F_OK, 0) < 0);
 	}
 	base_closep(&fd);
-	CHECK_INT(cgroup_remove(&h, node, &vm, 2000, &e), 0);
+	CHECK_INT(cgroup_remove(&h, node, &vm, 60000, &e), 0);
 }
 
 TEST(usage_is_read_as_far_as_there_are_controllers)
@@ -179,7 +179,7 @@ TEST(usage_is_read_as_far_as_there_are_controllers)
 	CHECK(u.has_memory == (faccessat(fd, "memory.current", F_OK, 0) == 0));
 	CHECK(u.has_cpu == (faccessat(fd, "cpu.stat", F_OK, 0) == 0));
 	base_closep(&fd);
-	CHECK_INT(cgroup_remove(&h, node, &vm, 2000, &e), 0);
+	CHECK_INT(cgroup_remove(&h, node, &vm, 60000, &e), 0);
 }
 
 struct found {
@@ -210,7 +210,7 @@ TEST(the_walk_finds_groups_with_their_addresses)
 	CHECK_INT(cgroup_each(&h, count, &f, &e), 0);
 	CHECK_INT(f.instances, 1);
 	CHECK_INT(f.parents, 2); // acme, acme/web
-	CHECK_INT(cgroup_remove(&h, node, &vm, 2000, &e), 0);
+	CHECK_INT(cgroup_remove(&h, node, &vm, 60000, &e), 0);
 }
 
 TEST(a_process_leads_to_its_group)
@@ -229,7 +229,7 @@ TEST(a_process_leads_to_its_group)
 	CHECK(found >= 0 && fstat(fd, &a) == 0 && fstat(found, &b) == 0 && a.st_ino == b.st_ino);
 	base_closep(&found);
 	base_closep(&fd);
-	CHECK_INT(cgroup_remove(&h, node, &vm, 5000, &e), 0);
+	CHECK_INT(cgroup_remove(&h, node, &vm, 60000, &e), 0);
 	(void)waitpid(pid, NULL, 0);
 }
 

@@ -7,13 +7,13 @@
 
 TEST(sleep_and_deadlines_agree)
 {
-	int64_t from = clock_ms(), deadline = from + 30;
+	int64_t from = clock_ms(), far = from + 600000;
 
-	CHECK(clock_left(deadline) > 0 && clock_left(deadline) <= 30);
+	CHECK(clock_left(far) > 0 && clock_left(far) <= 600000);
 	clock_sleep_ms(30);
-	CHECK_INT(clock_left(deadline), 0);
-	CHECK(clock_ms() - from >= 30 && clock_ms() - from < 5000);
-	CHECK(clock_us() / 1000 - clock_ms() < 5000);
+	CHECK_INT(clock_left(from + 30), 0);
+	CHECK(clock_ms() - from >= 30 && clock_ms() - from < 60000);
+	CHECK(clock_us() / 1000 - clock_ms() < 60000);
 	clock_sleep_ms(0);
 	clock_sleep_ms(-5);
 }
@@ -22,16 +22,16 @@ TEST(now_reads_back)
 {
 	struct err e = { 0 };
 	time_text text;
-	int64_t t;
+	int64_t t, before = time(NULL);
 
 	clock_utc(text);
 	CHECK_INT(strlen(text), 20);
 	CHECK_INT(clock_parse_utc(text, &t, &e), 0);
-	CHECK(llabs(time(NULL) - t) <= 1);
+	CHECK(t >= before && t <= time(NULL) + 1); // whose second is a tick behind
 	clock_utc_ms(text);
 	CHECK_INT(strlen(text), 24);
 	CHECK_INT(clock_parse_utc(text, &t, &e), 0);
-	CHECK(llabs(time(NULL) - t) <= 1);
+	CHECK(t >= before && t <= time(NULL) + 1);
 }
 
 TEST(only_times_that_exist_are_taken)

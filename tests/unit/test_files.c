@@ -310,7 +310,10 @@ static void finish(int fd)
 	send_frame(fd, GUEST_DATA, GUEST_STDOUT, end.data, end.len);
 	send_frame(fd, GUEST_DATA, GUEST_STDERR, b.data, b.len);
 	send_frame(fd, GUEST_EXIT, 0, "\0\0\0\0", 4);
-	(void)usleep(300000);
+	// until the host has taken all and closed
+	char c;
+	while (read(fd, &c, 1) > 0)
+		;
 }
 
 static void tell_other_root(int fd)
@@ -429,7 +432,7 @@ TEST(a_hostile_agent_writes_nothing_outside_and_holds_nobody_up)
 		struct guest_copy k = { .target = FILES_TARGET_NONE,
 					.local = to,
 					.rules.max_size = 200000,
-					.idle_ms = 300,
+					.idle_ms = rows[i].kind == ERR_TIMEOUT ? 300 : WAIT_MS,
 					.want = { .path = "tree", .name = "tree" } };
 		struct err e = { 0 };
 		int64_t start = clock_ms();

@@ -5,16 +5,24 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-static int serve_tcp(uint16_t *port)
+static int take_tcp(uint16_t *port)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET,
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(at);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0 && listen(fd, 8) == 0);
+	CHECK(fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0);
 	CHECK(getsockname(fd, (struct sockaddr *)&at, &len) == 0);
 	*port = ntohs(at.sin_port);
+	return fd;
+}
+
+static int serve_tcp(uint16_t *port)
+{
+	int fd = take_tcp(port);
+
+	CHECK(listen(fd, 8) == 0);
 	return fd;
 }
 
@@ -134,7 +142,7 @@ TEST(nobody_listens)
 	int report;
 	pid_t pid;
 
-	(void)close(serve_tcp(&port));
+	cleanup_fd int taken = take_tcp(&port); // so that nobody else does
 	cleanup_fd int client = forward(&g, port, &pid, &report);
 	CHECK_INT(ended(pid), 1);
 	CHECK(read(report, &kind, sizeof(kind)) == sizeof(kind));

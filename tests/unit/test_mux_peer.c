@@ -31,7 +31,7 @@ static struct mux_frame raw_await(struct rig *r, int raw, enum mux_type type, ui
 {
 	static uint8_t bytes[MUX_RX_TEST];
 	static size_t len;
-	int64_t until = clock_ms() + 5000;
+	int64_t until = clock_ms() + 60000;
 
 	while (clock_ms() < until) {
 		struct mux_frame f = { 0 };

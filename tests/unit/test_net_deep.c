@@ -159,7 +159,7 @@ TEST(without_rules_every_flow_gets_through)
 	CHECK_INT(net_deep(&a, &flows, &e), 0);
 	CHECK_STR(e.msg, "");
 	show(&flows);
-	CHECK(clock_ms() - start < 10000);
+	CHECK(clock_ms() - start < 60000);
 	CHECK(flows.len > 40);
 	f = flows.items;
 	for (size_t i = 0; i < flows.len; i++)

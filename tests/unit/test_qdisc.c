@@ -122,6 +122,17 @@ static double measure(int64_t ms)
 	return bytes * 1000 / (double)(clock_ms() - start);
 }
 
+// In one of some such spans: in another this process may not have its turn.
+static void passes(int64_t ms, double min, double max)
+{
+	double rate = 0;
+
+	for (int i = 0; i < 10 && (rate < min || rate > max); i++)
+		rate = measure(ms);
+	if (rate < min || rate > max)
+		tap_fail(__FILE__, __LINE__, "%.0f bytes per second", rate);
+}
+
 TEST(a_rate_is_set_once_changed_and_taken_off)
 {
 	cleanup_nl struct nl *nl = world();
@@ -160,15 +171,12 @@ TEST(every_rate_there_may_be_is_found_as_it_was_set)
 TEST(what_is_sent_arrives_at_the_rate)
 {
 	cleanup_nl struct nl *nl = world();
-	double free_rate = measure(300), rate;
 
-	CHECK(free_rate > 4e6);
+	passes(300, 4e6, 1e12);
 	CHECK_INT(ensure(nl, 1000000, false), 1); // 8 Mbit/s
-	rate = measure(2000);
-	if (rate < 0.7e6 || rate > 1.3e6)
-		tap_fail(__FILE__, __LINE__, "%.0f bytes per second", rate);
+	passes(2000, 0.7e6, 1.3e6);
 	CHECK_INT(ensure(nl, 0, false), 1);
-	CHECK(measure(300) > 4e6);
+	passes(300, 4e6, 1e12);
 }
 
 TEST(a_plan_changes_nothing)

@@ -24,7 +24,8 @@ TEST(only_the_vms_user_may_say_that_the_guest_is_ready)
 	cleanup_fd int peer = fd_unix_connect(dir, "v.sock_1", &e);
 
 	CHECK(sock >= 0 && peer >= 0);
-	CHECK(guest_serve_ready(sock, getuid() + 1, -1, &w, clock_ms() + WAIT_MS, &info, &e) < 0);
+	CHECK(guest_serve_ready(sock, getuid() + 1, -1, &w, clock_ms() + 10 * WAIT_MS, &info, &e) <
+	      0);
 	CHECK_INT(e.kind, ERR_TIMEOUT);
 	cleanup_free char *says =
 		base_printf("the peer is uid %u and not %u", getuid(), getuid() + 1);
@@ -80,7 +81,7 @@ TEST(what_a_guest_says_of_itself_is_cleaned)
 	guest_info_put(&body, &said);
 	put_frame(&all, GUEST_READY, body.data, body.len);
 	CHECK(guest(dir, &all, NULL, 0) > 0);
-	CHECK(guest_serve_ready(sock, getuid(), -1, &w, clock_ms() + 5000, &info, &e) == 0);
+	CHECK(guest_serve_ready(sock, getuid(), -1, &w, clock_ms() + 60000, &info, &e) == 0);
 	CHECK_STR(info.kernel, "6.1?[2J?");
 	CHECK_STR(info.boot_id, "?id?");
 }
@@ -114,7 +115,7 @@ TEST(a_guest_that_floods_the_ready_port_fails_its_own_start)
 		pid = guest(dir, &all, lies[i], sizeof(lies[i]));
 		err_clear(&e);
 		CHECK(guest_serve_ready(sock, getuid(), -1, &w, begun + WAIT_MS, &info, &e) < 0);
-		CHECK(clock_ms() - begun < 10 * WAIT_MS);
+		CHECK(clock_ms() - begun < 100 * WAIT_MS);
 		CHECK(e.kind == ERR_TIMEOUT || e.kind == ERR_FAILED);
 		(void)kill(pid, SIGKILL);
 		CHECK(waitpid(pid, NULL, 0) == pid);

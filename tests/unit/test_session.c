@@ -449,14 +449,34 @@ TEST(nobody_needs_to_read_and_the_newest_mebibyte_is_kept)
 	CHECK_STR(buf_text(&r.err), "last\n");
 }
 
+// A script waits for the file of that name.
+static void let_go(const struct world *g, uint64_t n)
+{
+	char name[24];
+
+	CHECK(base_fmt(name, sizeof(name), "%llu", (unsigned long long)n) == 0);
+	CHECK(close(openat(g->dir, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) == 0);
+}
+
 TEST(both_streams_come_in_the_order_in_which_they_were_written)
 {
 	struct world g = up();
 	cleanup_fd int both = temp();
 	cleanup_buf struct buf got = BUF_INIT;
 	cleanup_ran struct ran r;
+	struct guest_session s = { 0 };
+	char script[256];
 
-	started(&g, "s", "for i in 1 2 3; do echo $i; sleep 0.2; echo $i >&2; sleep 0.2; done");
+	CHECK(base_fmt(script, sizeof(script),
+		       "cd %s; n=0; go() { n=$((n + 1)); until [ -e $n ]; do sleep 0.02; done; }; "
+		       "for i in 1 2 3; do echo $i; go; echo $i >&2; go; done",
+		       tap_dir()) == 0);
+	started(&g, "s", script);
+	for (uint64_t n = 1; n <= 6; n++) { // the next one when this one has been taken
+		while (look(&g, "s", &s) && s.kept < 2 * n)
+			(void)usleep(2000);
+		let_go(&g, n);
+	}
 	wait_ended(&g, "s");
 	CHECK(fcntl(both, F_SETFL, O_APPEND) == 0);
 	attach_fds(&g, "s", -1, both, both, &r);
@@ -498,14 +518,21 @@ TEST(a_reader_that_does_not_read_holds_nobody_up_for_long)
 {
 	struct world g = up();
 	cleanup_buf struct buf got = BUF_INIT;
-	int64_t begun = clock_ms();
 	struct err e = { 0 };
+	int64_t begun;
+	char script[200];
 	int full[2], status;
 	pid_t pid;
 
 	CHECK(pipe2(full, O_CLOEXEC) == 0);
-	started(&g, "s", "sleep 0.3; head -c 5000000 /dev/zero; echo end; exit 3");
+	CHECK(base_fmt(script, sizeof(script),
+		       "until [ -e %s/1 ]; do sleep 0.02; done; head -c 5000000 /dev/zero; echo "
+		       "end; exit 3",
+		       tap_dir()) == 0);
+	started(&g, "s", script);
 	pid = attached(&g, "s", -1, full[1]);
+	begun = clock_ms();
+	let_go(&g, 1);
 	wait_ended(&g, "s");
 	CHECK(clock_ms() - begun < 15000);
 	CHECK(close(full[1]) == 0 && fd_read_all(full[0], 8 * MIB, &got, &e) == 0);

@@ -239,7 +239,7 @@ TEST(a_lock_that_is_given_back_in_time_is_taken)
 
 	use_state();
 	make_tenant("acme");
-	pid_t pid = waiter(5000, ERR_KINDS, &go);
+	pid_t pid = waiter(60000, ERR_KINDS, &go);
 	CHECK(store_lock(&s, STORE_TENANT, &acme, 0, &e) == 0);
 	CHECK(write(go, "x", 1) == 1);
 	(void)usleep(50000);
@@ -279,7 +279,7 @@ TEST(who_waited_for_the_lock_of_a_destroyed_object_finds_it_missing)
 
 	use_state();
 	make_tenant("acme");
-	pid_t pid = waiter(5000, ERR_MISSING, &go);
+	pid_t pid = waiter(60000, ERR_MISSING, &go);
 	CHECK(store_lock(&node, STORE_NODE, NULL, 0, &e) == 0);
 	CHECK(store_lock(&s, STORE_TENANT, &acme, 0, &e) == 0);
 	CHECK(write(go, "x", 1) == 1);
@@ -329,7 +329,7 @@ TEST(who_waited_while_the_object_was_made_anew_locks_the_new_one)
 
 		(void)close(lock); // the parent's to give back
 		(void)!write(closed[1], "c", 1);
-		_exit(store_lock(&s, STORE_TENANT, &acme, 5000, &e) < 0 ||
+		_exit(store_lock(&s, STORE_TENANT, &acme, 60000, &e) < 0 ||
 		      fstat(s.dir, &mine) < 0 || stat(path, &now) < 0 || mine.st_ino != now.st_ino);
 	}
 	cleanup_free char *locked = base_printf("%s/lock", path);
