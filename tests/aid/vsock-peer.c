@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The host's side of a guest's vsock, as a program that uses the VMM's socket.
-//	vsock-peer SOCKET say PORT TEXT		prints the line that is answered; tries for 30 s
+//	vsock-peer SOCKET say PORT TEXT		prints the line that is answered; tries for 120 s
 //	vsock-peer SOCKET try PORT		"taken" or "refused"
 //	vsock-peer SOCKET raw TEXT		sends the text, prints what comes until the end
 //	vsock-peer SOCKET open PORT COUNT	opens that many, prints how many were taken
@@ -43,13 +43,13 @@ static int dial(void)
 	return -1;
 }
 
-// -1 at the end, or after 10 s.
+// -1 at the end, or after 60 s.
 static int get(int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	unsigned char c;
 
-	if (poll(&p, 1, 10000) != 1 || read(fd, &c, 1) != 1)
+	if (poll(&p, 1, 60000) != 1 || read(fd, &c, 1) != 1)
 		return -1;
 	return c;
 }
@@ -83,7 +83,7 @@ static int connect_to(const char *port)
 static int say(const char *port, const char *text)
 {
 	const struct timespec pause = { .tv_nsec = 50000000 };
-	time_t end = time(NULL) + 30;
+	time_t end = time(NULL) + 120;
 	char line[2048];
 
 	while (time(NULL) < end) {

@@ -28,11 +28,19 @@ do_GuestExec() { mvm-guest exec "$vm" -- sh -c 'true CANARY-of-arguments'; }
 do_GuestShell() { mvm instance ssh "$vm" 'true CANARY-of-arguments'; }
 do_GuestAttached() {
 	mvm-guest exec -d --session job "$vm" -- sh -c 'sleep 1000'
-	timeout 1 mvm-guest attach -n "$vm" job || true
+	until_noted GuestAttached attach -n "$vm" job
 }
+# Runs until its line is in the log.
+until_noted() { # ACTION WORD-OF-MVM-GUEST...
+	mvm-guest "${@:2}" 3>&- &
+	wait_until 10 is_noted "$1"
+	kill $!
+	wait $! || true
+}
+is_noted() { [[ $(entries "$1" | jq length) == 1 ]]; }
 do_GuestSignalled() { mvm-guest sessions --kill job "$vm"; }
 do_GuestCopied() { mvm instance cp "$vm:/etc/hostname" "$BATS_TEST_TMPDIR/hostname"; }
-do_GuestForwarded() { timeout 1 mvm-guest port-forward "$vm" 0:22 || true; }
+do_GuestForwarded() { until_noted GuestForwarded port-forward "$vm" 0:22; }
 do_SecretsDelivered() { printf one | mvm tenant secrets set acme a=-; }
 do_ConfigDelivered() { mvm tenant config set acme a=1; }
 do_InstanceExited() {
@@ -125,6 +133,14 @@ last_of() { mvm-audit list acme --action "$1" -n 1 | jq -r '.[0].outcome'; }
 	vm=$(new_instance)
 	mvm events acme -f --last 0 >"$BATS_TEST_TMPDIR/followed" 2>&1 3>&- &
 	follower=$!
+	# it begins at an entry that shows when it does
+	marks=33
+	follows() {
+		marks=$((marks + 1))
+		mvm-tenant update acme --max-running $marks >/dev/null
+		grep -q TenantUpdated "$BATS_TEST_TMPDIR/followed"
+	}
+	wait_until 10 follows
 	up "$vm"
 	mvm-audit rotate acme
 	mvm-instance stop "$vm"
@@ -132,7 +148,7 @@ last_of() { mvm-audit list acme --action "$1" -n 1 | jq -r '.[0].outcome'; }
 	destroyed() { grep -q InstanceDestroyed "$BATS_TEST_TMPDIR/followed"; }
 	wait_until 10 destroyed
 	kill "$follower"
-	[[ $(jq -r .action "$BATS_TEST_TMPDIR/followed" | xargs) == "InstanceStarted InstanceStopped InstanceDestroyed" ]]
+	[[ $(jq -r .action "$BATS_TEST_TMPDIR/followed" | grep -v TenantUpdated | xargs) == "InstanceStarted InstanceStopped InstanceDestroyed" ]]
 	[[ $(mvm events acme --last 2 --json | jq -r '[.[].action] | join(" ")') == "InstanceStopped InstanceDestroyed" ]]
 	[[ $(mvm events acme -n 1 --json | jq -r '.[].instance_id') == "${vm##*/}" ]]
 	[[ $(mvm events acme --since 5m --json | jq 'length > 3') == true ]]

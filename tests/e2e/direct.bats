@@ -19,13 +19,19 @@ teardown() {
 	mvm-instance destroy --yes "$vm"
 }
 
+preparer_waits() { # at its fault point; $preparer is its pid
+	preparer=$(pgrep -n -x mvm-instance --runstates T)
+}
+
 @test "something else at the API socket's place fails the start and is cleared by the next" {
 	vm=$(new_instance)
-	MVM_FAULT=life-prepare-jail:sleep=1500 mvm-instance start "$vm" 3>&- &
+	MVM_FAULT=life-prepare-jail:stop mvm-instance start "$vm" 3>&- &
 	starter=$!
 	socket=$MVM_STATE_DIR/jails/qemu/${vm##*/}/root/run/api.sock
-	wait_until 10 test -d "${socket%/*}"
+	wait_until 10 preparer_waits
+	test -d "${socket%/*}"
 	touch "$socket"
+	kill -CONT "$preparer"
 	wait "$starter" && status=0 || status=$?
 	((status == 1))
 	wait_until 5 is_status "$vm" created

@@ -8,7 +8,7 @@ load e2e
 setup_file() {
 	e2e_setup_file
 	mvm-pool create acme/store --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 \
-		--data-disk 64 --start-timeout "$((${MVM_TEST_SLOW:-1} > 1 ? 170 : 60))s"
+		--data-disk 64 --start-timeout 170s
 	mvm-pool-build build acme/store --from "$MVM_IMAGE"
 }
 
@@ -97,12 +97,12 @@ no_images() {
 @test "a rotation is seen by a guest that runs within two seconds" {
 	secret db one
 	vm=$(new_instance acme/store)
+	before=$(now_us)
 	up "$vm"
-	begun=${EPOCHREALTIME/./}
+	begun=$(now_us)
 	run -0 --separate-stderr secret db "$canary"
 	[[ $(guest "$vm" 'cat /run/secrets/db') == "$canary" ]]
-	took=$((${EPOCHREALTIME/./} - begun))
-	((took < 2000000 * ${MVM_TEST_SLOW:-1}))
+	quickly $((begun - before)) $(($(now_us) - begun))
 	[[ $(jq -r '.guests[0].outcome' <<<"$output") == taken ]]
 	[[ $(field "$vm" .secrets_epoch) == "$(mvm-tenant info acme | jq .secrets_epoch)" ]]
 	mvm-config set acme "seen=\"$canary\"" >/dev/null
@@ -134,16 +134,21 @@ no_images() {
 	mvm-secrets rm acme a b >/dev/null
 }
 
+worker_waits() { # the push, or its process for this guest, at the fault point; $worker is its pid
+	worker=$(pgrep -n -x mvm-disk --runstates T)
+}
+
 @test "a guest keeps what it has when the drive's digest does not fit" {
 	secret db one
 	vm=$(new_instance acme/store)
 	up "$vm"
 	image=$(find "$run/secrets" -name secrets.img)
 	secret db two --no-push >/dev/null
-	MVM_FAULT=push-rewritten:sleep=1500 mvm-disk push acme >"$BATS_TEST_TMPDIR/report" 2>/dev/null 3>&- &
+	MVM_FAULT=push-rewritten:stop mvm-disk push acme >"$BATS_TEST_TMPDIR/report" 2>/dev/null 3>&- &
 	pusher=$!
-	sleep 0.7
+	wait_until 10 worker_waits
 	printf junk | dd of="$image" bs=1 seek=12288 conv=notrunc status=none
+	kill -CONT "$worker"
 	wait "$pusher" && status=0 || status=$?
 	((status == 3))
 	[[ $(jq -r '.[0] | .outcome + ": " + .error' "$BATS_TEST_TMPDIR/report") == "failed: "*digest* ]]

@@ -8,7 +8,7 @@ load e2e
 setup_file() {
 	e2e_setup_file
 	mvm-pool create acme/files --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 320 \
-		--start-timeout "$((${MVM_TEST_SLOW:-1} > 1 ? 170 : 60))s"
+		--start-timeout 170s
 	mvm-pool-build build acme/files --from "$MVM_IMAGE"
 	VM=$(new_instance acme/files)
 	export VM
@@ -195,7 +195,7 @@ digest() { sha256sum | cut -d' ' -f1; }
 @test "the data drive is frozen for a sleep and takes writes after the wake" {
 	local vm
 	mvm-pool create acme/data --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 --data-disk 64 \
-		--start-timeout "$((${MVM_TEST_SLOW:-1} > 1 ? 170 : 60))s"
+		--start-timeout 170s
 	mvm-pool-build build acme/data --from "$MVM_IMAGE"
 	vm=$(new_instance acme/data)
 	up "$vm"

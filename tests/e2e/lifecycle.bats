@@ -52,10 +52,13 @@ teardown() {
 
 @test "the VMM killed: stopped with the cause within 2 s, and it starts again" {
 	vm=$(new_instance)
+	before=$(now_us)
 	up "$vm"
 	pid=$(vmm_pid "$vm")
+	begun=$(now_us)
 	kill -9 "$pid"
-	wait_until 2 is_status "$vm" stopped
+	wait_until 20 is_status "$vm" stopped
+	quickly $((begun - before)) $(($(now_us) - begun))
 	[[ $(field "$vm" .last_exit) == killed ]]
 	no_strays
 	up "$vm"

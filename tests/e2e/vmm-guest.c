@@ -304,6 +304,16 @@ static int open_port(void)
 	return -1;
 }
 
+// "vmm-guest=late" on the command line: for some seconds nobody is there.
+static void be_late(void)
+{
+	cleanup_fd int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+	char text[4096] = "";
+
+	if (read(fd, text, sizeof(text) - 1) > 0 && strstr(text, "vmm-guest=late"))
+		clock_sleep_ms(6000);
+}
+
 static void bring_up_nets(void)
 {
 	struct {
@@ -341,6 +351,7 @@ int main(void)
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGCHLD, SIG_IGN);
 	load_modules();
+	be_late();
 	bring_up_nets();
 	(void)reboot(RB_DISABLE_CAD); // init gets SIGINT
 	(void)signal(SIGINT, three_keys);

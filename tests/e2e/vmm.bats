@@ -56,7 +56,7 @@ load vmm
 	[ "$(stat -c %u:%a "$dir")" = 0:755 ]
 	# Nothing but memory, sockets, pipes, the devices' files and events.
 	for f in "/proc/$q/fd"/*; do
-		case $(readlink "$f") in
+		case $(readlink "$f" || echo /dev/null) in # one that has been closed meanwhile is none
 		/memfd:guest-ram* | socket:* | pipe:* | anon_inode:* | /dev/null | /dev/net/tun) ;;
 		"$J"/vmlinux | "$J"/initrd | "$J"/disk.img) ;;
 		*) echo "$f: $(readlink "$f")" >&2 && false ;;

@@ -518,7 +518,7 @@ static void sockets_clear(void)
 // The children of a VMM become ours when it dies (PR_SET_CHILD_SUBREAPER): all have to end with it.
 static void children_gone(void)
 {
-	int64_t until = now_ms() + 5000LL * slow;
+	int64_t until = now_ms() + (int64_t)START_MS * slow;
 
 	for (;;) {
 		pid_t pid = waitpid(-1, NULL, WNOHANG);
@@ -813,9 +813,11 @@ static void step_recv(struct step *st)
 		seen_add(st, st->c->eof ? "close" : "none");
 }
 
-// As many answers as the table awaits, then a short look for one too many.
+// As many answers as the table awaits, and the end where it awaits that; then a short look for one
+// too many.
 static void step_collect(struct step *st)
 {
+	const bool closes = memmem(st->want, strcspn(st->want, " "), "close", 5) != NULL;
 	int awaited = 0, got = 0;
 	struct answer a;
 
@@ -823,10 +825,10 @@ static void step_collect(struct step *st)
 		if (isdigit((unsigned char)*s) && (s == st->want || s[-1] == '+'))
 			awaited++;
 	for (;;) {
-		int ms = arg_record	 ? RECORD_QUIET_MS
-			 : got < awaited ? ANSWER_MS
-			 : awaited	 ? QUIET_MS
-					 : NONE_MS;
+		int ms = arg_record		   ? RECORD_QUIET_MS
+			 : got < awaited || closes ? ANSWER_MS
+			 : awaited		   ? QUIET_MS
+						   : NONE_MS;
 
 		if (!answer_wait(st->c, &a, ms * slow))
 			break;
@@ -867,6 +869,26 @@ static void step_connect(struct step *st)
 		step_collect(st);
 }
 
+static char *fetch(const char *path);
+
+// Leaves conn[0] answered: what was closed before has been seen then, and its place is free.
+static void conn_settle(void)
+{
+	const int64_t until = now_ms() + (int64_t)ANSWER_MS * slow;
+	char *body;
+
+	for (;;) {
+		conn_close(&vm.conn[0]);
+		nap_ms(QUIET_MS * slow);
+		body = fetch("/");
+		if (body || now_ms() > until)
+			break;
+	}
+	if (!body)
+		fail("no answer after connections were closed");
+	free(body);
+}
+
 static void step_open(struct step *st, const char *line)
 {
 	int n = 0;
@@ -875,7 +897,9 @@ static void step_open(struct step *st, const char *line)
 		die("%s: open %s", table_path, line);
 	for (int i = 0; i < CONNS; i++)
 		conn_close(&vm.conn[i]); // so that the count is exact
-	nap_ms(QUIET_MS * slow);
+	conn_settle();
+	vm.idle[vm.idles++] = vm.conn[0].fd; // one of them
+	vm.conn[0].fd = -1;
 	while (vm.idles < n) {
 		int fd = socket_open();
 
@@ -940,7 +964,7 @@ static void step_do(struct step *st, const char *line)
 	} else if (starts(&line, "shut")) {
 		while (vm.idles)
 			(void)close(vm.idle[--vm.idles]);
-		nap_ms(QUIET_MS * slow);
+		conn_settle();
 		seen_add(st, "-");
 	} else if (starts(&line, "close")) {
 		conn_close(st->c);
