@@ -30,7 +30,7 @@
 
 enum { LOST = 125, TIMED_OUT = 124, USAGE = 2, HELLO_MS = 50, GRACE_S = 5, PORTS = 64 };
 
-static double arg_timeout_s, arg_wait_s = 30;
+static double arg_timeout_s, arg_wait_s = 90;
 static bool arg_tty;
 
 static struct {

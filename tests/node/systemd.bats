@@ -108,7 +108,8 @@ exit_record() { # JQ-EXPRESSION
 	systemctl start "$UNIT"
 	systemctl kill --signal=KILL --kill-whom=main "$UNIT"
 	wait_until 2 is_status "$VM" stopped
-	wait_until 2 test "$(unit ActiveState)" = failed
+	has_failed() { [[ $(unit ActiveState) == failed ]]; }
+	wait_until 2 has_failed
 	[[ $(exit_record '.cause, .exit_code, .exit_status, .service_result' | xargs) == "killed killed KILL signal" ]]
 	no_strays
 	mvm-instance start "$VM"
