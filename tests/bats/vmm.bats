@@ -48,7 +48,7 @@ is_served() {
 		busybox httpd -f -p "127.0.0.1:$port" -h "$BATS_TEST_TMPDIR/www" 3>&- &
 		server=$!
 	fi
-	[[ $(busybox wget -q -O - "http://127.0.0.1:$port/whose" 2>/dev/null) == "$BATS_TEST_TMPDIR" ]]
+	[[ $(curl -s --max-time 10 --noproxy '*' "http://127.0.0.1:$port/whose") == "$BATS_TEST_TMPDIR" ]]
 }
 
 teardown() {
