@@ -137,7 +137,7 @@ agent() {
 		while (my $c = $s->accept) { my @all = <$c>; print $c "got ", scalar(@all), "\n"; close $c }' >"$BATS_TEST_TMPDIR/served" 3>&- &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
 	eventually test -s "$BATS_TEST_TMPDIR/served"
-	nsenter --target "$net" --net --mount -- mvm-guest port-forward "$vm" 0:7001 127.0.0.2:7002:127.0.0.1:7001 >"$files/ports" 2>/dev/null 3>&- &
+	become_within mvm-guest port-forward "$vm" 0:7001 127.0.0.2:7002:127.0.0.1:7001 >"$files/ports" 2>/dev/null 3>&- &
 	pid=$!
 	eventually lines_in "$files/ports" 2
 	port=$(jq -s '.[0].listen_port' "$files/ports")
@@ -223,7 +223,7 @@ is_guestd() {
 	local before pid
 	# in a namespace where nobody else mounts anything meanwhile
 	before=$(within cat /proc/self/mountinfo)
-	nsenter --target "$net" --net --mount -- "$MVM_BUILD/lib/mvm/mvm-guestd" 3>&- >/dev/null 2>&1 &
+	become_within "$MVM_BUILD/lib/mvm/mvm-guestd" 3>&- >/dev/null 2>&1 &
 	pid=$!
 	echo "$pid" >>"$BATS_TEST_TMPDIR/holders"
 	eventually is_program "$pid" mvm-guestd

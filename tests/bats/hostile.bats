@@ -203,7 +203,7 @@ end_with() { # STATUS...
 
 @test "a client whose command does not end can be ended by hand" {
 	agent ok hello request "$(begun)" hang
-	nsenter --target "$net" --net --mount --wd="$PWD" -- mvm-guest exec "$vm" -- sleep 1000 </dev/null 3>&- >/dev/null 2>&1 &
+	become_within mvm-guest exec "$vm" -- sleep 1000 </dev/null 3>&- >/dev/null 2>&1 &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
 	client=$!
 	eventually takes_signals "$client"

@@ -477,7 +477,7 @@ raw() { # GUEST SECONDS: bytes on stdin
 	read -r -u "${LISTEN[0]}" bound && [ "$bound" = bound ]
 	# a sanitizer's search for leaks at the end is a process of its own, which this one may not have
 	export ASAN_OPTIONS=detect_leaks=0
-	NOTIFY_SOCKET=$notify nsenter --target "$net" --net --mount -- "$MVM_BIN/mvm-metad" acme 2>"$BATS_TEST_TMPDIR/log" 3>&- &
+	NOTIFY_SOCKET=$notify become_within "$MVM_BIN/mvm-metad" acme 2>"$BATS_TEST_TMPDIR/log" 3>&- &
 	server=$!
 	read -r -t 60 -u "${LISTEN[0]}" told && [ "$told" = READY=1 ]
 	[ "$(get "$one" /latest/meta-data/pool)" = web ]

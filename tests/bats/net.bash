@@ -27,10 +27,10 @@ net_teardown() {
 	done <"$BATS_TEST_TMPDIR/holders"
 }
 
-# Runs a command in the test's namespaces. Not for the background: a function there is a shell more, $! is
-# that shell, and what it runs outlives it.
+# Runs a command in the test's namespaces.
 within() { nsenter --target "$net" --net --mount --wd="$PWD" -- "$@"; }
-# For `become_within COMMAND... &`: $! is the command itself, so that to end one is to end the other.
+# For `become_within COMMAND... &`: of `within` in the background $! is a shell more, and what that runs
+# outlives it.
 become_within() { exec nsenter --target "$net" --net --mount --wd="$PWD" -- "$@"; }
 bridge() { within mvm-bridge "$@"; }
 node() { within mvm-node "$@"; }

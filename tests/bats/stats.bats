@@ -117,7 +117,7 @@ runs() { # ADDRESS COMMAND...: that process is its VMM
 }
 
 @test "top goes on when an instance is removed and another one made" {
-	nsenter --target "$net" --net --mount -- mvm-instance top -n 1000 -d 200ms -o json >"$BATS_TEST_TMPDIR/out" 3>&- &
+	become_within mvm-instance top -n 1000 -d 200ms -o json >"$BATS_TEST_TMPDIR/out" 3>&- &
 	pid=$!
 	echo "$pid" >>"$BATS_TEST_TMPDIR/holders"
 	eventually grep -q "$a" "$BATS_TEST_TMPDIR/out"
