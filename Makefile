@@ -105,20 +105,24 @@ $(GUEST): $(GUEST_SRC) $(wildcard lib/base/*.h lib/guest/*.h) $(B)/deps.mk
 	@mkdir -p $(@D)
 	$(Q)$(STATIC_CC) $(GUEST_SRC) -o $@
 
-# Test aids, one source file each; what runs in the node VM or in a guest is static.
-STATIC_AIDS := tests/node/node-agent.c tests/aid/frame.c
+# Test aids, one source file each; what runs in the node VM or in a guest is static, and one is
+# loaded into other programs.
+OTHER_AIDS := tests/node/node-agent.c tests/aid/frame.c tests/aid/hurry.c
 $(B)/test/node-agent: tests/node/node-agent.c tests/node/node-frame.h $(B)/deps.mk
 	@mkdir -p $(@D)
 	$(Q)$(STATIC_CC) $< -o $@
 $(B)/test/frame: tests/aid/frame.c $(BASE_SRC) $(wildcard lib/base/*.h) $(B)/deps.mk
 	@mkdir -p $(@D)
 	$(Q)$(STATIC_CC) $< $(BASE_SRC) -o $@
+$(B)/test/hurry: tests/aid/hurry.c $(B)/deps.mk
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(DEFS) -std=gnu11 $(WARN) $(CFLAGS) -fPIC -shared $< -o $@
 define aid
 $(B)/test/$(basename $(notdir $(1))): $(call obj,$(1)) $(B)/libmvm.a
 	@mkdir -p $$(@D)
 	$$(Q)$$(CC) $$(ALL_LDFLAGS) $$^ $$(PKG_LIBS) -o $$@
 endef
-$(foreach s,$(filter-out $(STATIC_AIDS),$(AID_SRC)),$(eval $(call aid,$(s))))
+$(foreach s,$(filter-out $(OTHER_AIDS),$(AID_SRC)),$(eval $(call aid,$(s))))
 
 # The option table of the tool becomes the manual's OPTIONS, where the manual asks for it.
 $(B)/man/%: docs/%.scd.in $(TOOLS)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A fake, for faults only: a guest's agent that means harm. Binds DIR/v.sock as a VMM would, as
 // user UID, and plays the same acts to everybody who connects, one after the other; then it closes.
-//	hostile-agent DIR UID ACT...
+//	hostile-agent DIR UID ACT...	says when it listens
 //	ok		the VMM's line; hello: the agent's
 //	request		waits for a frame that is no hello
 //	f:TYPE:STREAM:BYTES	a frame; BYTES with \xHH
@@ -195,6 +195,8 @@ int main(int argc, char **argv)
 	if (dir < 0 || setgroups(0, NULL) < 0 || setgid((gid_t)uid) < 0 || setuid((uid_t)uid) < 0)
 		return 1;
 	listener = fd_unix_listen(dir, "v.sock", 0600, 64, &e);
+	if (listener >= 0 && puts("listens") >= 0)
+		(void)fflush(stdout);
 	while (listener >= 0) {
 		int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 

@@ -25,18 +25,14 @@ ask() { within timeout 60 mvm-guest "$@" </dev/null; }
 
 # The agent runs as the VM's user, as a VMM would, and ends with the test.
 agent() {
-	local file start boot agent
+	local agent
 	mkdir -p "$jail/run" "$jail/snap"
 	chown "$uid:$uid" "$jail/run" "$jail/snap" "$files"
 	become_within "$MVM_BUILD/test/guest-peer" "$jail/run" "$uid" "$files/worker" "$@" 3>&- >/dev/null 2>&1 &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
 	agent=$!
 	eventually listens "$jail/run/v.sock"
-	start=$(awk '{ print $22 }' /proc/$agent/stat) boot=$(</proc/sys/kernel/random/boot_id)
-	file=$(record "$vm")
-	jq -c --argjson pid $agent --argjson start "$start" --arg boot "$boot" '.status = "running" | .vmm = "qemu" |
-		.boot_id = $boot | .vmm_process = { pid: $pid, pid_start: $start }' "$file" >"$BATS_TEST_TMPDIR/edited"
-	cat "$BATS_TEST_TMPDIR/edited" >"$file"
+	stands_for_vmm "$vm" $agent
 }
 
 @test "2: bad words of cp, port-forward, logs and hook" {
@@ -175,10 +171,10 @@ agent() {
 	local p=acme/db
 	run -0 --separate-stderr mvm-pool create $p --flake /f --profile minimal --cpus 1 --mem 128 \
 		--probe-exec pg_isready --probe-exec=-q --probe-interval 5s
-	[[ $(jq -c .probe <<<"$output") == \
+	[[ $(command jq -c .probe <<<"$output") == \
 		'{"kind":"exec","command":["pg_isready","-q"],"interval_s":5,"timeout_s":5,"failures":3}' ]]
 	run -0 --separate-stderr mvm-pool update $p --probe-http 8080/health --probe-failures 2
-	[[ $(jq -c '[.probe, .changed]' <<<"$output") == \
+	[[ $(command jq -c '[.probe, .changed]' <<<"$output") == \
 		'[{"kind":"http","port":8080,"path":"/health","interval_s":5,"timeout_s":5,"failures":2},true]' ]]
 	run -0 --separate-stderr mvm-pool update $p --probe-http 8080/health
 	[[ $(jq .changed <<<"$output") == false ]]

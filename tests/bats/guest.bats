@@ -21,14 +21,9 @@ teardown() {
 ask() { within timeout 60 mvm-guest "$@" </dev/null; }
 
 running() { # its VMM is a process of this test
-	local file start boot
 	sleep 1000 3>&- >/dev/null 2>&1 &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
-	start=$(awk '{ print $22 }' /proc/$!/stat) boot=$(</proc/sys/kernel/random/boot_id)
-	file=$(record "$vm")
-	jq -c --argjson pid $! --argjson start "$start" --arg boot "$boot" '.status = "running" | .vmm = "qemu" |
-		.boot_id = $boot | .vmm_process = { pid: $pid, pid_start: $start }' "$file" >"$BATS_TEST_TMPDIR/edited"
-	cat "$BATS_TEST_TMPDIR/edited" >"$file"
+	stands_for_vmm "$vm" $!
 }
 
 make_jail() {

@@ -63,17 +63,29 @@ set_status() { # TENANT/POOL/ID STATUS: without a VMM
 	cat "$BATS_TEST_TMPDIR/edited" >"$file"
 }
 
+# The process stands for the instance's VMM, which runs.
+stands_for_vmm() { # TENANT/POOL/ID PID
+	local file stat fields edited
+	file=$(record "$1")
+	read -r stat <"/proc/$2/stat"
+	read -ra fields <<<"${stat##*) }" # what follows the name in parentheses is the 3rd field
+	edited=$(jq -c --argjson pid "$2" --argjson start "${fields[19]}" --arg boot "$(</proc/sys/kernel/random/boot_id)" '
+		.status = "running" | .vmm = "qemu" | .boot_id = $boot |
+		.vmm_process = { pid: $pid, pid_start: $start }' "$file")
+	echo "$edited" >"$file"
+}
+
 # All there is, in a form that compares: without what counts up, runs down or is drawn by lot, and
 # without the carrier, which the kernel sets later.
 links() {
-	within ip -j -d link | jq -S '
+	within ip -j -d link | jq '
 		map(if .linkinfo.info_kind == "tun" then del(.address) else . end |
 			del(.ifindex, .tso_max_size, .tso_max_segs, .carrier_changes, .operstate) |
 			.flags -= ["NO-CARRIER", "LOWER_UP"] |
 			del(.linkinfo.info_data? | .hello_timer?, .gc_timer?, .tcn_timer?,
 				.topology_change_timer?))'
 }
-rules() { within nft -j list ruleset | jq -S 'del(.nftables[].table?.handle) | .nftables |= map(select(.metainfo | not))'; }
+rules() { within nft -j list ruleset | jq 'del(.nftables[].table?.handle) | .nftables |= map(select(.metainfo | not))'; }
 
 guest() { # BRIDGE NAME ADDRESS/PREFIX GATEWAY: prints the holder's pid
 	local pid
@@ -92,13 +104,33 @@ forwards() { # PORT
 	within ip -j -d link show "$1" | jq -e '.[0].linkinfo.info_slave_data.state == "forwarding"' >/dev/null
 }
 
+# A guest with the MAC and address of its record, on a port with that instance's rules, which stands in
+# for its TAP. Nobody there says anything by himself.
+port_guest() { # PORT TENANT/POOL/ID: prints the holder's pid
+	local pid mac ip gateway
+	read -r mac ip gateway < <(jq -r '.net | "\(.mac) \(.guest_ip)/\(.cidr) \(.gateway_ip)"' "$(record "$2")")
+	pid=$(net_hold --net)
+	# shellcheck disable=SC2016 # the inner shell's
+	within sh -c 'ip link add "$1" type veth peer name eth0 address "$2" netns "$3" &&
+		echo 1 >"/proc/sys/net/ipv6/conf/$1/disable_ipv6"' - "$1" "$mac" "$pid"
+	nsenter --target "$pid" --net sh -c 'echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6 && exec ip -batch -' <<-END
+		link set lo up
+		link set eth0 up
+		addr add $ip dev eth0
+		route add default via $gateway
+	END
+	bridge port-add "$2" --port "$1" >/dev/null
+	eventually forwards "$1"
+	echo "$pid"
+}
+
 reaches() { # PID ADDRESS
 	nsenter --target "$1" --net busybox ping -c 1 -W 20 -q "$2" >/dev/null
 }
 
 # shellcheck disable=SC2154 # run sets it
-# No answer, which is not the same as a ping that failed.
+# No answer, which is not the same as a ping that failed; here an answer takes no time.
 cut_off() { # PID ADDRESS
-	run -1 nsenter --target "$1" --net busybox ping -c 1 -W 1 -q "$2"
+	run -1 nsenter --target "$1" --net timeout --preserve-status --signal INT 0.3 busybox ping -c 1 -q "$2"
 	[[ $output == *"100% packet loss"* ]]
 }

@@ -84,10 +84,10 @@ create() { mvm-pool create "$@" --flake /f --profile minimal --cpus 2 --mem 256;
 
 @test "limits are stored, 0 is none, and a pool of before there were any has none" {
 	run -0 create acme/web --ingress-kbit 64 --egress-kbit 100000000
-	[ "$(jq -c .bandwidth <<<"$output")" = '{"ingress_kbit":64,"egress_kbit":100000000}' ]
+	[ "$(command jq -c .bandwidth <<<"$output")" = '{"ingress_kbit":64,"egress_kbit":100000000}' ]
 	refuses_untouched 5 create acme/web
 	run -0 create acme/db
-	[ "$(jq -c .bandwidth <<<"$output")" = '{"ingress_kbit":0,"egress_kbit":0}' ]
+	[ "$(command jq -c .bandwidth <<<"$output")" = '{"ingress_kbit":0,"egress_kbit":0}' ]
 	for option in --ingress-kbit --egress-kbit; do
 		for bad in 63 1 100000001 -1 8mbit ''; do
 			refuses_untouched 2 create acme/x $option "$bad"
@@ -122,7 +122,7 @@ create() { mvm-pool create "$@" --flake /f --profile minimal --cpus 2 --mem 256;
 	run -0 mvm-pool update acme/web --allow 192.0.2.0/24 --allow 10.0.0.0/8:53
 	[ "$(jq -c '[.egress, (.egress_allow | map(.cidr))]' <<<"$output")" = '["allow",["192.0.2.0/24","10.0.0.0/8"]]' ]
 	run -0 mvm-pool update acme/web --allow 198.51.100.7:443
-	[ "$(jq -c '.egress_allow' <<<"$output")" = '[{"cidr":"198.51.100.7","port":443,"proto":""}]' ]
+	[ "$(command jq -c '.egress_allow' <<<"$output")" = '[{"cidr":"198.51.100.7","port":443,"proto":""}]' ]
 	refuses_untouched 2 mvm-pool update acme/web --egress none --allow 192.0.2.0/24
 	for egress in none open; do
 		mvm-pool update acme/web --allow 192.0.2.0/24

@@ -33,7 +33,7 @@ nowhere() { # TEXT PATH...
 	[ "$(epoch)" = 1 ]
 	run -0 mvm-secrets list acme
 	[ "$(out 'map(.name + ":" + (.bytes | tostring)) | join(" ")')" = "db:${#canary} tls.key:5" ]
-	[ "$(out '.[0] | keys_unsorted | join(",")')" = schema_version,tenant_id,name,bytes,changed_at,secrets_epoch ]
+	[ "$(command jq -r '.[0] | keys_unsorted | join(",")' <<<"$output")" = schema_version,tenant_id,name,bytes,changed_at,secrets_epoch ]
 	[[ $output != *"$canary"* ]]
 	run -0 mvm-secrets list acme -o table
 	[[ $output == *tls.key* && $output != *"$canary"* ]]

@@ -22,16 +22,10 @@ stats() { within timeout 90 mvm-instance stats "$@"; }
 top() { within timeout 90 mvm-instance top "$@"; }
 
 runs() { # ADDRESS COMMAND...: that process is its VMM
-	local file start boot
-	file=$(record "$1")
-	shift
-	"$@" 3>&- >/dev/null 2>&1 &
-	echo $! >>"$BATS_TEST_TMPDIR/holders"
-	start=$(awk '{ print $22 }' /proc/$!/stat) boot=$(</proc/sys/kernel/random/boot_id)
-	jq -c --argjson pid $! --argjson start "$start" --arg boot "$boot" '.status = "running" | .vmm = "qemu" |
-		.boot_id = $boot | .vmm_process = { pid: $pid, pid_start: $start }' "$file" >"$BATS_TEST_TMPDIR/edited"
-	cat "$BATS_TEST_TMPDIR/edited" >"$file"
+	"${@:2}" 3>&- >/dev/null 2>&1 &
 	vmm=$!
+	echo $vmm >>"$BATS_TEST_TMPDIR/holders"
+	stands_for_vmm "$1" $vmm
 }
 
 @test "2: bad words of stats and top; 4: what is not there" {

@@ -195,7 +195,7 @@ setup() {
 
 @test "an error as JSON has the whole shape" {
 	refuses 4 mvm-tenant --errors json --request-id r-1 info acme
-	[ "$(jq -r 'keys_unsorted | join(",")' <<<"$stderr")" = "code,exit,message,hint,object,request_id,retryable" ]
+	[ "$(command jq -r 'keys_unsorted | join(",")' <<<"$stderr")" = "code,exit,message,hint,object,request_id,retryable" ]
 	[ "$(jq -r '[.code, .exit, .object, .request_id, .retryable] | map(tostring) | join(" ")' <<<"$stderr")" = "missing 4 acme r-1 false" ]
 }
 

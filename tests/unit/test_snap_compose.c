@@ -2,6 +2,7 @@
 // Delta over parent, against a model; killed at each point on the way, and never over another one.
 #include "snap/compose.h"
 
+#include "base/proc.h"
 #include "test_snap_world.h"
 
 static int model[PAGES], delta[PAGES];
@@ -141,16 +142,33 @@ static const char *const points[] = {
 	"remove-rename",
 };
 
+// By links: nothing of a generation is written in place.
+static void copy(const char *from, const char *to)
+{
+	const char *const argv[] = { "/bin/cp", "-al", from, to, NULL };
+	cleanup_proc_result struct proc_result r = { 0 };
+	struct err e = { 0 };
+
+	must(proc_capture(argv, NULL, 4096, 10000, &r, &e), &e);
+	CHECK_INT(r.status, 0);
+}
+
 static void each_point(const char *action)
 {
+	path_text state, kept;
+	struct err e = { 0 };
+
+	world_make();
+	two_generations(12);
+	path_instance(&world_at, state);
+	path_join(kept, tap_dir(), "kept");
+	copy(state, kept);
 	for (size_t i = 0; i < COUNT(points); i++) {
 		const char *at = points[i] + strcspn(points[i], "@");
-		struct err e = { 0 };
-		path_text state;
 		char fault[64];
 
-		world_make();
-		two_generations((unsigned)i);
+		must(fd_remove_tree(AT_FDCWD, state, &e), &e);
+		copy(kept, state);
 		base_cut(fault, sizeof(fault), "%.*s:%s%s", (int)(at - points[i]), points[i],
 			 action, at);
 		if (with_fault(fault, compose_and_drop) == 0)
@@ -160,8 +178,6 @@ static void each_point(const char *action)
 		cleanup_fd int gone = open_gen("gen-1");
 		if (gone >= 0)
 			tap_fail(__FILE__, __LINE__, "%s: the parent stays", fault);
-		path_instance(&world_at, state);
-		must(fd_remove_tree(AT_FDCWD, state, &e), &e);
 	}
 }
 
