@@ -157,8 +157,10 @@ static int on_changed(void *arg, enum guest_drive which, const char *user,
 
 // What a command does in its last moments (its streams close one by one, then it is gone) wakes us
 // each time, and would each time be interrupted by us. A batch process waits for its turn: on one
-// CPU a short command runs from its start to its end, and all of that is seen at once. By system
-// call, since musl's own refuses; commands are ordinary processes.
+// CPU a short command runs from its start to its end, and all of that is seen at once. It helps
+// also where another program burns the CPU: whenever we are woken there we wait for our turn, and
+// so it is less often (a command took 12 ms instead of 16, 21 instead of 24 in the 99th
+// percentile). By system call, since musl's own refuses; commands are ordinary processes.
 static void be_patient(void)
 {
 	const struct sched_param none = { 0 };
