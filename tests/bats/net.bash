@@ -107,8 +107,8 @@ forwards() { # PORT
 # A guest with the MAC and address of its record, on a port with that instance's rules, which stands in
 # for its TAP. Nobody there says anything by himself.
 port_guest() { # PORT TENANT/POOL/ID: prints the holder's pid
-	local pid mac ip gateway
-	read -r mac ip gateway < <(jq -r '.net | "\(.mac) \(.guest_ip)/\(.cidr) \(.gateway_ip)"' "$(record "$2")")
+	local pid mac ip gateway tap
+	read -r mac ip gateway tap < <(jq -r '.net | "\(.mac) \(.guest_ip)/\(.cidr) \(.gateway_ip) \(.tap_dev)"' "$(record "$2")")
 	pid=$(net_hold --net)
 	# shellcheck disable=SC2016 # the inner shell's
 	within sh -c 'ip link add "$1" type veth peer name eth0 address "$2" netns "$3" &&
@@ -119,8 +119,8 @@ port_guest() { # PORT TENANT/POOL/ID: prints the holder's pid
 		addr add $ip dev eth0
 		route add default via $gateway
 	END
-	bridge port-add "$2" --port "$1" >/dev/null
-	eventually forwards "$1"
+	bridge port-add "$2" --port "$1" >/dev/null # which has the TAP's name from now on
+	eventually forwards "$tap"
 	echo "$pid"
 }
 
