@@ -7,11 +7,10 @@ setup() {
 	load net
 	fresh_state
 	unset MVM_WHY
+	# in the helper's place: here the logs count as well
+	digest() { "$AIDS/tree" "$MVM_STATE_DIR"; }
 	log=$MVM_STATE_DIR/tenants/acme/audit.log
 }
-
-# Here the logs count as well.
-digest() { "$AIDS/tree" "$MVM_STATE_DIR"; }
 
 teardown() {
 	net_teardown
