@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # mvm-node: identity, counts and the census of everything of ours on the machine.
-# shellcheck disable=SC2030,SC2031 # each test is a subshell, and meant to be
+# shellcheck disable=SC2030,SC2031,SC2154 # each test is a subshell, and meant to be; net is net_setup's
 
 setup() {
 	load helper
@@ -37,7 +37,6 @@ group_dir() { # makes a group of this node and prints the node's directory; 1 wh
 }
 
 vm_process() { # UID: in the test's network namespace
-	# shellcheck disable=SC2154 # net is net_setup's
 	become_within setpriv --reuid "$1" --regid "$1" --clear-groups sleep 1000 \
 		3>&- >/dev/null 2>&1 &
 	echo $! >>"$BATS_TEST_TMPDIR/holders"
