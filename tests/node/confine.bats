@@ -201,6 +201,7 @@ status_is() { # KEY PATTERN
 
 @test "bootstrap prepares the node again and names the VMM it will use" {
 	local from=()
+	up "$VM"
 	[[ -z ${MVM_FIRECRACKER_DIR-} ]] || from=(--from "$MVM_FIRECRACKER_DIR")
 	run -0 --separate-stderr mvm bootstrap --no-packages "${from[@]}"
 	[[ $output == *"$VMM"* ]]
