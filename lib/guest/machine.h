@@ -9,6 +9,8 @@
 void machine_boot(void);
 // Host name, clock, random numbers, eth0, resolver.
 int machine_network(const struct guest_net *net, struct err *e) MUST_CHECK;
+// By ARP, after the card is on another bridge.
+int machine_announce(const struct guest_net *net, struct err *e) MUST_CHECK;
 void machine_clock(uint64_t utc_us); // when it is off by more than half a second
 void machine_seed(const uint8_t seed[32]);
 // Drives by file system label: mvm-data is mounted on /data; mvm-secrets and mvm-config are copied

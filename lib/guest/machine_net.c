@@ -7,6 +7,8 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <netinet/if_ether.h>
+#include <netpacket/packet.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -168,6 +170,40 @@ int machine_network(const struct guest_net *net, struct err *e)
 	if (net->address && set_card(net, e) < 0)
 		return err_wrap(e, "network");
 	return write_names(net, e) < 0 ? err_wrap(e, "network") : 0;
+}
+
+// A request for one's own address, to all: whoever has an entry for it, and every bridge on the way,
+// learns where it is now.
+int machine_announce(const struct guest_net *net, struct err *e)
+{
+	cleanup_fd int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_ARP));
+	struct sockaddr_ll to = { .sll_family = AF_PACKET,
+				  .sll_protocol = htons(ETH_P_ARP),
+				  .sll_halen = ETH_ALEN };
+	struct ether_arp arp = { .ea_hdr = { .ar_hrd = htons(ARPHRD_ETHER),
+					     .ar_pro = htons(ETH_P_IP),
+					     .ar_hln = ETH_ALEN,
+					     .ar_pln = 4,
+					     .ar_op = htons(ARPOP_REQUEST) } };
+	uint32_t address = htonl(net->address);
+	struct ifreq r = { 0 };
+	char card[IFNAMSIZ];
+
+	if (fd < 0)
+		return err_sys(e, "socket");
+	if (find_card(fd, card, e) < 0)
+		return -e->no;
+	memcpy(r.ifr_name, card, sizeof(card));
+	if (ioctl(fd, SIOCGIFHWADDR, &r) < 0)
+		return err_sys(e, "%s", card);
+	to.sll_ifindex = (int)if_nametoindex(card);
+	memset(to.sll_addr, 0xff, ETH_ALEN);
+	memcpy(arp.arp_sha, r.ifr_hwaddr.sa_data, ETH_ALEN);
+	memcpy(arp.arp_spa, &address, sizeof(address));
+	memcpy(arp.arp_tpa, &address, sizeof(address));
+	return sendto(fd, &arp, sizeof(arp), 0, (struct sockaddr *)&to, sizeof(to)) < 0
+		       ? err_sys(e, "announce on %s", card)
+		       : 0;
 }
 
 void machine_clock(uint64_t utc_us)

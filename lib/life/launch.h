@@ -35,6 +35,11 @@ struct launch {
 	struct codec_list argv;	    // char *: program (absolute) and arguments
 	struct codec_list binds;    // struct launch_bind
 	struct codec_list requests; // struct launch_request
+	// Of a load: what is loaded, and the seal of its manifest when it was found good.
+	char capture[41];
+	char capture_seal[65];
+	uint64_t begun_ms;	  // of prepare, on CLOCK_MONOTONIC
+	struct codec_list stages; // struct start_stage: what prepare took
 	// What the guest is told when it dials R.
 	char hostname[65];
 	ip_text guest_ip, gateway_ip;
