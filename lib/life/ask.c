@@ -64,9 +64,21 @@ static int drop_half(const struct address *a, int wait_ms, struct err *e)
 
 	if (held_open(&h, a, wait_ms, e) < 0)
 		return -e->no;
-	if (h.i.diff_base.ref[0])
-		return capture_sweep_held(&h, e);
-	return capture_drop_held(&h, e);
+	if (!h.i.diff_base.ref[0] && capture_drop_held(&h, e) < 0)
+		return -e->no;
+	return capture_sweep_held(&h, e);
+}
+
+// A guest that never answered is as it was, with its CPUs running.
+static void calm(const struct vm *vm)
+{
+	struct err e = { 0 };
+
+	if (vm_repair(vm, &e) < 0)
+		log_warn(vm->a.instance, "%s", e.msg);
+	err_clear(&e);
+	if (vm_thaw(vm, &e) < 0)
+		log_warn(vm->a.instance, "%s", e.msg);
 }
 
 static int put_back(const struct address *a, const struct instance *seen, int wait_ms,
@@ -79,11 +91,7 @@ static int put_back(const struct address *a, const struct instance *seen, int wa
 		return -e->no;
 	if (vm_open(&vm, a, e) < 0 || vm_run(&vm, e) < 0)
 		return -e->no;
-	// A guest that never answered is as it was, with its CPUs running.
-	if (vm_repair(&vm, e) < 0 || vm_thaw(&vm, e) < 0) {
-		log_warn(a->instance, "%s", e->msg);
-		err_clear(e);
-	}
+	calm(&vm);
 	return warm ? vm_pause(&vm, e) : 0;
 }
 

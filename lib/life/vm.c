@@ -10,8 +10,9 @@
 
 #define API_MS	  2000	// until the socket of a VMM that runs answers
 #define PAUSE_MS  35000 // the VMM itself waits up to 30 s for its CPUs
-#define AGENT_MS  10000 // until the agent has taken a connection
-#define REPAIR_MS 10000
+#define AGENT_MS  20000 // until the agent has taken a connection
+#define AGAIN_MS  50
+#define REPAIR_MS 20000
 #define THAW_MS	  30000
 // A capture's memory is written at this rate at least, beside a while for the rest.
 #define WRITE_MIB_S 8
@@ -114,17 +115,33 @@ static int fill_net(const struct vm *v, struct guest_net *net, struct err *e)
 	return COPY(net->hostname, v->a.instance) < 0 ? err_set(e, ENAMETOOLONG, "hostname") : 0;
 }
 
-static int ask(const struct vm *v, ask_fn fn, uint32_t flags, uint32_t deadline_ms, struct err *e)
+static int ask_once(const struct vm *v, ask_fn fn, const struct guest_hook *h, struct err *e)
 {
 	const struct guest_place at = {
 		.dirfd = v->jail.run, .name = "v.sock", .uid = v->uid, .gone_fd = v->gone
 	};
-	struct guest_hook h = { .deadline_ms = deadline_ms, .flags = flags };
 	cleanup_guest struct guest_conn *c = NULL;
 
-	if (fill_net(v, &h.net, e) < 0 || guest_open(&at, clock_ms() + AGENT_MS, &c, e) < 0)
+	if (guest_open(&at, clock_ms() + AGENT_MS, &c, e) < 0)
 		return -e->no;
-	return fn(c, &h, NULL, e);
+	return fn(c, h, NULL, e);
+}
+
+// An agent that undoes something just now is asked again.
+static int ask(const struct vm *v, ask_fn fn, uint32_t flags, uint32_t deadline_ms, struct err *e)
+{
+	struct guest_hook h = { .deadline_ms = deadline_ms, .flags = flags };
+	int64_t until = clock_ms() + AGENT_MS;
+
+	if (fill_net(v, &h.net, e) < 0)
+		return -e->no;
+	while (ask_once(v, fn, &h, e) < 0) {
+		if (e->kind != ERR_UNAVAILABLE || clock_left(until) < AGAIN_MS)
+			return -e->no;
+		err_clear(e);
+		clock_sleep_ms(AGAIN_MS);
+	}
+	return 0;
 }
 
 int vm_quiesce(const struct vm *v, uint32_t deadline_ms, bool quiet, struct err *e)

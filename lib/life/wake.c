@@ -198,11 +198,14 @@ static bool lost(const struct address *a)
 
 static int start_cold(const struct address *a, int wait_ms, struct err *e)
 {
-	const struct err why = *e;
-	const struct ask q = { .verb = DO_START, .stage = OP_ASKED, .cold = why.msg };
+	// What a guest wrote on its console stays out of records and logs.
+	const char *console = strstr(e->msg, "; console: ");
+	cleanup_free char *cause =
+		base_printf("%.*s", console ? (int)(console - e->msg) : (int)strlen(e->msg), e->msg);
+	const struct ask q = { .verb = DO_START, .stage = OP_ASKED, .cold = cause };
 	bool changed = false;
 
-	log_warn(a->instance, "cold start: %s", why.msg);
+	log_warn(a->instance, "cold start: %s", cause);
 	err_clear(e);
 	if (ask_op(a, &q, wait_ms, NULL, &changed, e) < 0)
 		return -e->no;
