@@ -91,6 +91,7 @@ living() { # a process of this test; its pid is in $pid
 
 started_at() { awk '{ print $22 }' "/proc/$1/stat"; }
 
+# shellcheck disable=SC2016
 in_flight() { # ADDRESS VERB STAGE PID
 	edit "$1" --arg verb "$2" --arg stage "$3" --argjson pid "$4" \
 		--arg boot "$(</proc/sys/kernel/random/boot_id)" --argjson start "$(started_at "$4")" '

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC2154
 # Captures of 2 MiB made by hand, for tests that need no VMM. $pool and $snapshots: where they go,
 # $instance: whose they are.
 

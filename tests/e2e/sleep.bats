@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# shellcheck disable=SC2016,SC2154
+# shellcheck disable=SC2016,SC2034,SC2154
 # Warm, sleep, wake with real guests: what they had in memory is there again, and whatever goes wrong
 # or is killed on the way costs at most that memory, never what is on their disks.
 
