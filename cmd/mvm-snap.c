@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/sig.h"
 #include "base/tool.h"
+#include "life/base.h"
 #include "life/load.h"
 #include "snap/compose.h"
 #include "snap/list.h"
@@ -276,6 +277,19 @@ static int run_gc(const struct call *call, struct buf *out, struct err *e)
 	return e->no ? err_object(e, "%s", call->argv[0]) : 0;
 }
 
+static int run_base(const struct call *call, struct buf *out, struct err *e)
+{
+	struct base_result r = { 0 };
+	struct address a;
+
+	if (address_parse(call->argv[0], ADDRESS_POOL, ADDRESS_POOL, &a, e) < 0)
+		return -e->no;
+	if (base_make(&a, call->lock_wait_ms, &r, e) < 0)
+		return err_object(e, "%s", call->argv[0]);
+	codec_print(base_result_fields, &r, out);
+	return 0;
+}
+
 static bool is_pidfd(int fd)
 {
 	cleanup_buf struct buf text = BUF_INIT;
@@ -316,6 +330,8 @@ static const struct verb verbs[] = {
 	{ "pack", OF_INSTANCE, "compress the memory", pack_opts, 1, 2, run_pack, 0 },
 	{ "unpack", OF_INSTANCE, "make the memory of a packed one again", NULL, 1, 2, run_unpack,
 	  0 },
+	{ "base", "TENANT/POOL", "take the base of a pool's image from a template, if it is missing", NULL,
+	  1, 1, run_base, 0 },
 	{ "gc", EITHER, "remove what nobody refers to, and what crashes left", gc_opts, 1, 1,
 	  run_gc, 0 },
 	{ "load", "TENANT/POOL/INSTANCE", "load what launch.json names into a VMM that waits for it",

@@ -144,7 +144,10 @@ static int prepare(const struct guest_hook *h, struct guest_steps *steps, int64_
 		return -e->no;
 	guest_step(steps, "sync again");
 	sync();
-	return freeze_data(steps, e);
+	if (!(h->flags & GUEST_HOOK_TEMPLATE))
+		return freeze_data(steps, e);
+	guest_step(steps, "leave /data");
+	return machine_data_leave(e);
 }
 
 static int go_to_sleep(const struct guest_hook *h, struct guest_steps *steps, int64_t deadline,

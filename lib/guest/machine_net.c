@@ -107,6 +107,22 @@ static int find_card(int fd, char out[static IFNAMSIZ], struct err *e)
 	return out[0] ? 0 : err_set(e, ENODEV, "no network card");
 }
 
+int machine_mac(const uint8_t mac[6], struct err *e)
+{
+	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq r = { .ifr_hwaddr = { .sa_family = ARPHRD_ETHER } };
+	char card[IFNAMSIZ];
+
+	if (fd < 0)
+		return err_sys(e, "socket");
+	if (find_card(fd, card, e) < 0)
+		return -e->no;
+	memcpy(r.ifr_name, card, sizeof(card));
+	memcpy(r.ifr_hwaddr.sa_data, mac, ETH_ALEN);
+	return ioctl(fd, SIOCSIFHWADDR, &r) < 0 ? err_sys(e, "set the hardware address of %s", card)
+						: 0;
+}
+
 static int set_card(const struct guest_net *net, struct err *e)
 {
 	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -137,8 +153,8 @@ static void ip_line(struct buf *b, const char *before, uint32_t ip, const char *
 		after);
 }
 
-// /etc/resolv.conf of our images is a link to this file; /etc/hosts is ours only as process 1, and
-// may be read-only.
+// /etc/resolv.conf of our images is a link to this file; /etc/hosts is ours only as process 1 (or
+// its child, after a restore), and may be read-only.
 static int write_names(const struct guest_net *net, struct err *e)
 {
 	cleanup_buf struct buf resolv = BUF_INIT, hosts = BUF_INIT;
@@ -152,7 +168,7 @@ static int write_names(const struct guest_net *net, struct err *e)
 		return err_sys(e, "open /run");
 	if (fd_replace_file(run, "resolv.conf", buf_text(&resolv), resolv.len, 0644, e) < 0)
 		return -e->no;
-	if (getpid() != 1 || !net->hostname[0] || !net->address ||
+	if ((getpid() != 1 && getppid() != 1) || !net->hostname[0] || !net->address ||
 	    base_fmt(after, sizeof(after), " %s", net->hostname) < 0)
 		return 0;
 	buf_str(&hosts, "127.0.0.1 localhost\n::1 localhost\n");

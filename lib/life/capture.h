@@ -23,6 +23,10 @@ struct capture_of {
 	const struct vmm_choice *vmm;
 };
 int capture_machine(const struct capture_of *c, struct snap_wanted *ret, struct err *e) MUST_CHECK;
+// The machine alone, of the image, VMM and pool: no instance is needed.
+int capture_vm(const struct capture_of *c, struct snap_machine *ret, struct err *e) MUST_CHECK;
+// An instance's own drives by their sizes; data_bytes 0: it has no data disk.
+void capture_drives(const struct pool *p, uint64_t data_bytes, struct codec_list *to);
 void capture_machine_free(struct snap_wanted *w);
 
 // Would a wake find something to load? Not: there is none, it is spent, or it cannot be read.

@@ -135,6 +135,20 @@ static int data_disk(const struct address *a, struct codec_list *to, struct err 
 	return 0;
 }
 
+// Their content is made anew for each run; their size is part of the device.
+static void made_drives(const struct pool *p, struct codec_list *to)
+{
+	(void)add(to, "drive", drive_names[DRIVE_SECRETS], p->instance_resources.secrets_mib * MIB);
+	(void)add(to, "drive", drive_names[DRIVE_CONFIG], DRIVE_CONFIG_MIB * MIB);
+}
+
+void capture_drives(const struct pool *p, uint64_t data_bytes, struct codec_list *to)
+{
+	if (data_bytes)
+		(void)add(to, "drive", drive_names[DRIVE_DATA], data_bytes);
+	made_drives(p, to);
+}
+
 static int guest(const struct capture_of *c, struct snap_guest *g, struct err *e)
 {
 	const struct instance_net *net = &c->i->net;
@@ -148,10 +162,19 @@ static int guest(const struct capture_of *c, struct snap_guest *g, struct err *e
 	g->cidr = net->cidr;
 	if (data_disk(c->a, &g->disks, e) < 0)
 		return -e->no;
-	// Their content is made anew for each run; their size is part of the device.
-	(void)add(&g->disks, "drive", drive_names[DRIVE_SECRETS],
-		  c->pool->instance_resources.secrets_mib * MIB);
-	(void)add(&g->disks, "drive", drive_names[DRIVE_CONFIG], DRIVE_CONFIG_MIB * MIB);
+	made_drives(c->pool, &g->disks);
+	return 0;
+}
+
+int capture_vm(const struct capture_of *c, struct snap_machine *ret, struct err *e)
+{
+	struct snap_machine m = { 0 };
+
+	if (machine(c, &m, e) < 0) {
+		codec_free(snap_machine_fields, &m);
+		return -e->no;
+	}
+	*ret = m;
 	return 0;
 }
 

@@ -49,6 +49,11 @@ struct launch {
 	struct codec_list probes;      // char *: words as of guest/probe.h
 	uint64_t ready_timeout_ms;
 };
+// A base of the pool, which many go on from, and not the instance's own.
+static inline bool launch_from_base(const struct launch *l)
+{
+	return l->mode == LAUNCH_LOAD && str_starts(l->capture, "base-");
+}
 extern const struct field launch_fields[];
 
 // In the same directory: start.json (state/result.h), written by the launcher's helper before

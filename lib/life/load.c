@@ -44,8 +44,11 @@ static int open_launch(struct load *l, const struct address *a, int vmm_fd, stru
 // The very capture that prepare has found good: its seal stands for all that was compared and read.
 static int open_capture(struct load *l, const struct address *a, int wait_ms, struct err *e)
 {
-	if (store_open(&l->store, STORE_INSTANCE, a, e) < 0 ||
-	    snap_gen_open(&l->store, l->launch.capture, SNAP_EXCLUSIVE, wait_ms, &l->gen, e) < 0 ||
+	bool base = launch_from_base(&l->launch); // which many load, and none changes
+
+	if (store_open(&l->store, base ? STORE_POOL : STORE_INSTANCE, a, e) < 0 ||
+	    snap_gen_open(&l->store, l->launch.capture, base ? SNAP_SHARED : SNAP_EXCLUSIVE,
+			  wait_ms, &l->gen, e) < 0 ||
 	    snap_may_load(&l->gen.m, e) < 0)
 		return -e->no;
 	if (!str_eq(l->gen.m.seal, l->launch.capture_seal))
@@ -90,7 +93,7 @@ static int run(struct load *l, const struct address *a, int vmm_fd, int wait_ms,
 {
 	if (open_launch(l, a, vmm_fd, e) < 0 || call_vmm(l, wait_ms, a, e) < 0)
 		return -e->no;
-	if (vm_repair(&l->vm, e) < 0)
+	if ((launch_from_base(&l->launch) ? vm_adopt(&l->vm, e) : vm_repair(&l->vm, e)) < 0)
 		return err_wrap(e, "repair the guest");
 	stage(l, "repaired");
 	if (fault_point("life-load-repaired"))

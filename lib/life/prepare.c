@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "life/backend.h"
+#include "life/base.h"
 #include "life/capture.h"
 #include "life/held.h"
 #include "life/metad.h"
@@ -105,14 +106,13 @@ static int make_network(const struct plan *p, struct err *e)
 	if (fault_point("life-prepare-tap"))
 		return err_sys(e, "fault");
 	// One that is restored is on no bridge before its clock and its address are right.
-	if (p->launch.mode == LAUNCH_LOAD)
+	// A template never is.
+	if (p->launch.mode == LAUNCH_LOAD || p->i.role == INSTANCE_ROLE_TEMPLATE)
 		return 0;
 	if (bridge("tap-attach", p->address, e) < 0)
 		return -e->no;
 	// A guest that was promised metadata does not start without: it could not tell the reason.
-	if (!p->pool.metadata_enabled || p->i.role == INSTANCE_ROLE_TEMPLATE)
-		return 0;
-	return metad_offer(&p->a, e);
+	return p->pool.metadata_enabled ? metad_offer(&p->a, e) : 0;
 }
 
 static int set_limits(const struct plan *p, struct err *e)
@@ -175,8 +175,11 @@ static int choose(struct plan *p, struct err *e)
 		return -e->no;
 	if (fault_point("life-prepare-taken"))
 		return err_sys(e, "fault");
-	if (p->launch.mode == LAUNCH_BOOT)
-		return 0;
+	if (p->launch.mode == LAUNCH_BOOT) {
+		if (base_prepare(p, &refused, e) < 0)
+			return -e->no;
+		return refused.no ? go_cold(p, &refused, e) : 0;
+	}
 	if (prepare_capture(p, &refused, e) < 0)
 		return -e->no;
 	prepare_stage(p, "capture");

@@ -71,10 +71,13 @@ static int link_drives(struct plan *p, const struct jail *jail, struct err *e)
 // its next delta is laid over.
 static void bind_capture(struct plan *p)
 {
-	path_text instance, dir, file;
+	path_text owner, dir, file;
 
-	path_instance(&p->a, instance);
-	path_join(dir, instance, SNAP_DIR);
+	if (launch_from_base(&p->launch))
+		path_pool(p->a.tenant, p->a.pool, owner);
+	else
+		path_instance(&p->a, owner);
+	path_join(dir, owner, SNAP_DIR);
 	path_join(dir, dir, p->launch.capture);
 	path_join(file, dir, SNAP_VMSTATE);
 	add_bind(p, file, CAPTURE_STATE);

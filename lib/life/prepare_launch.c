@@ -111,14 +111,17 @@ static void add_boot(struct plan *p)
 // then on is written down, for the next capture is a delta of this one.
 static void add_load(struct plan *p)
 {
-	char state[] = "/" CAPTURE_STATE, memory[] = "/" CAPTURE_MEMORY;
-	const struct fc_snapshot_load load = {
+	char state[] = "/" CAPTURE_STATE, memory[] = "/" CAPTURE_MEMORY, iface[] = PREPARE_NET;
+	struct fc_net_override tap = { .iface_id = iface, .host_dev_name = p->i.net.tap_dev };
+	struct fc_snapshot_load load = {
 		.snapshot_path = state,
 		.mem_backend = { .backend_path = memory, .backend_type = FC_BACKEND_FILE },
 		.track_dirty_pages = true,
 		.resume_vm = true,
 	};
 
+	if (launch_from_base(&p->launch)) // it knows the template's
+		load.network_overrides = (struct codec_list){ .items = &tap, .len = 1 };
 	add_request(&p->launch, "load", "/snapshot/load", fc_snapshot_load_fields, &load);
 }
 

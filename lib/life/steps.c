@@ -63,13 +63,13 @@ static int check_group(const struct proc_id *vmm, struct err *e)
 	return 0;
 }
 
-static void note_started(const struct held *h, bool loaded)
+static void note_started(const struct held *h, bool woken)
 {
 	const struct pool_resources *r = &h->pool.instance_resources;
 	struct audit_context by;
 
 	audit_context_of(h->store.dir, h->i.op.id, &by);
-	audit_note(&h->a, loaded ? AUDIT_INSTANCE_WOKEN : AUDIT_INSTANCE_STARTED, &by,
+	audit_note(&h->a, woken ? AUDIT_INSTANCE_WOKEN : AUDIT_INSTANCE_STARTED, &by,
 		   "%s%s%srevision %s, ip %s, mac %s, vmm %s %s, vcpus %u, mem_mib %" PRIu64
 		   ", secrets epoch %" PRIu64 ", config version %" PRIu64,
 		   h->i.cold[0] ? "cold: " : "", h->i.cold, h->i.cold[0] ? "; " : "",
@@ -124,7 +124,7 @@ static int record_running(struct held *h, const struct launch *l, const struct p
 		return -e->no;
 	if (launch_load_start(h->a.instance, &r, &none) == 0)
 		wake_keep_start(h, &r);
-	note_started(h, loaded);
+	note_started(h, loaded && !launch_from_base(l));
 	instance_op_clear(&h->i);
 	return held_save(h, e);
 }

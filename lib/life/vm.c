@@ -135,6 +135,7 @@ static int ask(const struct vm *v, ask_fn fn, uint32_t flags, uint32_t deadline_
 
 	if (fill_net(v, &h.net, e) < 0)
 		return -e->no;
+	name_mac_bytes(v->tenant.net.tenant_net_id, v->i.net.offset, h.mac);
 	while (ask_once(v, fn, &h, e) < 0) {
 		if (e->kind != ERR_UNAVAILABLE || clock_left(until) < AGAIN_MS)
 			return -e->no;
@@ -147,6 +148,16 @@ static int ask(const struct vm *v, ask_fn fn, uint32_t flags, uint32_t deadline_
 int vm_quiesce(const struct vm *v, uint32_t deadline_ms, bool quiet, struct err *e)
 {
 	return ask(v, guest_prepare_sleep, quiet ? GUEST_HOOK_QUIET : 0, deadline_ms, e);
+}
+
+int vm_leave(const struct vm *v, uint32_t deadline_ms, struct err *e)
+{
+	return ask(v, guest_prepare_sleep, GUEST_HOOK_TEMPLATE, deadline_ms, e);
+}
+
+int vm_adopt(const struct vm *v, struct err *e)
+{
+	return ask(v, guest_repair, GUEST_HOOK_TEMPLATE, REPAIR_MS, e);
 }
 
 int vm_repair(const struct vm *v, struct err *e)

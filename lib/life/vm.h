@@ -37,4 +37,7 @@ int vm_create(const struct vm *v, enum fc_snapshot_type type, const char *state,
 // Of the guest's agent. quiet: without the guest's own programs.
 int vm_quiesce(const struct vm *v, uint32_t deadline_ms, bool quiet, struct err *e) MUST_CHECK;
 int vm_repair(const struct vm *v, struct err *e) MUST_CHECK; // clock, random numbers, network
+// The guest becomes a template, and what was loaded from one this instance's guest.
+int vm_leave(const struct vm *v, uint32_t deadline_ms, struct err *e) MUST_CHECK;
+int vm_adopt(const struct vm *v, struct err *e) MUST_CHECK;
 int vm_thaw(const struct vm *v, struct err *e) MUST_CHECK;

@@ -7,6 +7,7 @@
 #include "base/proc.h"
 #include "life/ask.h"
 #include "life/backend.h"
+#include "life/base.h"
 #include "life/capture.h"
 #include "life/helper.h"
 #include "life/metad.h"
@@ -76,9 +77,12 @@ int wake_commit(const struct address *a, const struct launch *l, int vmm_fd, str
 int wake_note_base(struct held *h, const struct launch *l, struct err *e)
 {
 	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+	cleanup_store struct store pool = STORE_NONE;
 	struct instance_base loaded = { 0 };
+	bool base = launch_from_base(l);
 
-	if (snap_gen_open(&h->store, l->capture, SNAP_UNLOCKED, 0, &g, e) < 0)
+	if ((base && store_open(&pool, STORE_POOL, &h->a, e) < 0) ||
+	    snap_gen_open(base ? &pool : &h->store, l->capture, SNAP_UNLOCKED, 0, &g, e) < 0)
 		return -e->no;
 	base_cut(loaded.ref, sizeof(loaded.ref), "%s", g.ref);
 	base_cut(loaded.sha256, sizeof(loaded.sha256), "%s", g.m.memory.sha256);
@@ -196,12 +200,26 @@ static bool lost(const struct address *a)
 	       !i.cold[0] && !instance_has_op(&i);
 }
 
+// The last run was one from its pool's base. That it came to nothing costs no memory.
+static bool from_base(const struct address *a)
+{
+	cleanup_launch struct launch l = { 0 };
+	struct err ignored = { 0 };
+
+	return launch_load(a->instance, &l, &ignored) == 0 && launch_from_base(&l);
+}
+
+// What a guest wrote on its console stays out of records and logs.
+static char *cause_of(const struct err *e)
+{
+	const char *console = strstr(e->msg, "; console: ");
+
+	return base_printf("%.*s", console ? (int)(console - e->msg) : (int)strlen(e->msg), e->msg);
+}
+
 static int start_cold(const struct address *a, int wait_ms, struct err *e)
 {
-	// What a guest wrote on its console stays out of records and logs.
-	const char *console = strstr(e->msg, "; console: ");
-	cleanup_free char *cause =
-		base_printf("%.*s", console ? (int)(console - e->msg) : (int)strlen(e->msg), e->msg);
+	cleanup_free char *cause = cause_of(e);
 	const struct ask q = { .verb = DO_START, .stage = OP_ASKED, .cold = cause };
 	bool changed = false;
 
@@ -215,10 +233,18 @@ static int start_cold(const struct address *a, int wait_ms, struct err *e)
 int wake_run(const struct address *a, enum action verb, int wait_ms, bool *ret_changed,
 	     struct err *e)
 {
-	const struct ask q = { .verb = verb, .stage = OP_ASKED };
+	cleanup_free char *no_base = NULL;
+	struct ask q = { .verb = verb, .stage = OP_ASKED };
 	struct instance i = { 0 };
 
-	if (ask_settle(a, false, wait_ms, e) < 0 || ask_op(a, &q, wait_ms, &i, ret_changed, e) < 0)
+	if (ask_settle(a, false, wait_ms, e) < 0)
+		return -e->no;
+	if (verb == DO_START && base_before_start(a, wait_ms, e) < 0) {
+		q.cold = no_base = cause_of(e);
+		log_warn(a->instance, "cold start: %s", no_base);
+		err_clear(e);
+	}
+	if (ask_op(a, &q, wait_ms, &i, ret_changed, e) < 0)
 		return -e->no;
 	if (!*ret_changed)
 		return 0;
@@ -228,7 +254,7 @@ int wake_run(const struct address *a, enum action verb, int wait_ms, bool *ret_c
 		return wake_warm(a, &i, wait_ms, e);
 	if (start_backend(a, wait_ms, e) == 0)
 		return 0;
-	if (i.op.from != INSTANCE_SLEEPING || !lost(a))
+	if (i.op.from == INSTANCE_SLEEPING ? !lost(a) : !from_base(a))
 		return -e->no;
 	return start_cold(a, wait_ms, e);
 }

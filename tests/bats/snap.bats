@@ -101,6 +101,15 @@ flip_each() { # FILE STEP
 	[ "$(out '.[0].ok')" = true ]
 }
 
+@test "a base needs an image: 3, a pool that is there: 4, a pool's address: 2" {
+	refuses_untouched 2 snap base acme
+	refuses_untouched 2 snap base acme/../web
+	refuses_untouched 4 snap base acme/none
+	refuses_untouched 4 snap base none/web
+	refuses_untouched 3 snap base acme/web
+	[[ $stderr == *"acme/web"* ]]
+}
+
 @test "compose over a base leaves the base" {
 	base 0123456789abcdef0123456789abcdef 1=1 2=2
 	local sha

@@ -20,9 +20,10 @@ setup() {
 }
 
 # Each of these is one action of the table, in an order in which they can be done to one instance.
-order=(StartFailed InstanceStarted InstanceWarmed InstanceWoken GuestExec GuestShell GuestAttached GuestSignalled GuestCopied GuestForwarded SecretsDelivered
+order=(StartFailed SnapshotCreated InstanceStarted InstanceWarmed InstanceWoken GuestExec GuestShell GuestAttached GuestSignalled GuestCopied GuestForwarded SecretsDelivered
 	ConfigDelivered InstanceExited InstanceStopped InstanceSlept SnapshotDeleted GuestShutDown InstanceDestroyed)
 do_StartFailed() { MVM_FAULT=life-prepare-drives:err=EIO run -1 mvm-instance start "$vm"; }
+do_SnapshotCreated() { mvm-snap base acme/web; }
 do_InstanceStarted() { up "$vm"; }
 do_InstanceWarmed() { mvm-instance warm --force "$vm"; }
 do_InstanceWoken() { mvm-instance wake "$vm"; }
