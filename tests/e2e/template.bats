@@ -10,7 +10,7 @@ setup_file() {
 	mvm-pool create acme/mould --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 \
 		--data-disk 64 --start-timeout 60s --drain-timeout 10s --start-from template
 	mvm-pool-build build acme/mould --from "$MVM_IMAGE"
-	mvm-config set acme colour=green --no-push
+	mvm-config set acme colour='"green"' --no-push
 }
 
 setup() {
