@@ -330,12 +330,14 @@ static const struct verb verbs[] = {
 	{ "pack", OF_INSTANCE, "compress the memory", pack_opts, 1, 2, run_pack, 0 },
 	{ "unpack", OF_INSTANCE, "make the memory of a packed one again", NULL, 1, 2, run_unpack,
 	  0 },
-	{ "base", "TENANT/POOL", "take the base of a pool's image from a template, if it is missing", NULL,
-	  1, 1, run_base, 0 },
+	{ "base", "TENANT/POOL",
+	  "take the base of a pool's image from a template, if it is missing", NULL, 1, 1, run_base,
+	  0 },
 	{ "gc", EITHER, "remove what nobody refers to, and what crashes left", gc_opts, 1, 1,
 	  run_gc, 0 },
-	{ "load", "TENANT/POOL/INSTANCE", "load what launch.json names into a VMM that waits for it",
-	  load_opts, 1, 1, run_load, VERB_HIDDEN | VERB_RAW },
+	{ "load", "TENANT/POOL/INSTANCE",
+	  "load what launch.json names into a VMM that waits for it", load_opts, 1, 1, run_load,
+	  VERB_HIDDEN | VERB_RAW },
 };
 
 int main(int argc, char **argv)

@@ -48,8 +48,8 @@
 	  "another version of the configuration; neither keys nor values")                         \
 	X(AUDIT_CONFIG_DELIVERED, "ConfigDelivered", "mvm-config set, mvm-disk push",              \
 	  "a guest that runs has that version")                                                    \
-	X(AUDIT_SNAPSHOT_CREATED, "SnapshotCreated", "mvm-snap base",                             \
-	  "a capture was kept: a base for the starts of a pool")      \
+	X(AUDIT_SNAPSHOT_CREATED, "SnapshotCreated", "mvm-snap base",                              \
+	  "a capture was kept: a base for the starts of a pool")                                   \
 	X(AUDIT_SNAPSHOT_RESTORED, "SnapshotRestored", NULL, "a guest began from a capture")       \
 	X(AUDIT_SNAPSHOT_DELETED, "SnapshotDeleted", "mvm-instance discard, start --cold",         \
 	  "a capture was removed")                                                                 \

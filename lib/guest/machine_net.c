@@ -188,8 +188,8 @@ int machine_network(const struct guest_net *net, struct err *e)
 	return write_names(net, e) < 0 ? err_wrap(e, "network") : 0;
 }
 
-// A request for one's own address, to all: whoever has an entry for it, and every bridge on the way,
-// learns where it is now.
+// A request for one's own address, to all: whoever has an entry for it, and every bridge on the
+// way, learns where it is now.
 int machine_announce(const struct guest_net *net, struct err *e)
 {
 	cleanup_fd int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_ARP));

@@ -55,7 +55,8 @@ static int base_open(const struct address *a, struct base *b, struct err *e)
 
 	b->pool = *a;
 	b->pool.instance[0] = '\0';
-	if (tenant_load(a->tenant, &b->tenant, e) < 0 || pool_load(a->tenant, a->pool, &b->p, e) < 0 ||
+	if (tenant_load(a->tenant, &b->tenant, e) < 0 ||
+	    pool_load(a->tenant, a->pool, &b->p, e) < 0 ||
 	    revision_open(a->tenant, a->pool, &rev, e) < 0 || vmm_choose(&vmm, e) < 0)
 		return -e->no;
 	return describe(&vmm, &rev, b, e);
@@ -166,7 +167,8 @@ int base_before_start(const struct address *a, int wait_ms, struct err *e)
 
 // --- used
 
-// Like a capture's, but for the guest: that of the template, with drives of the sizes of this one's.
+// Like a capture's, but for the guest: that of the template, with drives of the sizes of this
+// one's.
 static int wanted_of(const struct plan *p, const struct store *s, const struct base *b,
 		     struct snap_wanted *ret, struct err *e)
 {

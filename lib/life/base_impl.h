@@ -10,8 +10,8 @@ struct base {
 	struct snap_machine machine; // what a VM of the pool is here and now
 	snap_ref ref;		     // named by it
 };
-// What the manifest of its base says of the guest: a is the template. Of its drives the sizes alone,
-// for what lies behind them is each instance's own.
+// What the manifest of its base says of the guest: a is the template. Of its drives the sizes
+// alone, for what lies behind them is each instance's own.
 int base_guest(const struct base *b, const struct address *a, struct snap_guest *ret,
 	       struct err *e) MUST_CHECK;
 // template.lock of the tenant, as a descriptor.

@@ -89,8 +89,8 @@ static int start(struct take *t, struct err *e)
 {
 	bool changed;
 
-	if (verb_start(&t->a, false, t->wait_ms, &changed, e) < 0 || vm_open(&t->vm, &t->a, e) < 0 ||
-	    check_same(t, e) < 0)
+	if (verb_start(&t->a, false, t->wait_ms, &changed, e) < 0 ||
+	    vm_open(&t->vm, &t->a, e) < 0 || check_same(t, e) < 0)
 		return -e->no;
 	if (fault_point("base-started"))
 		return err_sys(e, "fault");
@@ -185,11 +185,9 @@ static int run(struct take *t, struct err *e)
 
 int base_take(const struct base *b, int wait_ms, struct err *e)
 {
-	struct take t = { .b = b,
-			  .wait_ms = wait_ms,
-			  .a = b->pool,
-			  .vm = VM_NONE,
-			  .draft = SNAP_DRAFT_NONE };
+	struct take t = {
+		.b = b, .wait_ms = wait_ms, .a = b->pool, .vm = VM_NONE, .draft = SNAP_DRAFT_NONE
+	};
 	int r = run(&t, e);
 
 	snap_draft_drop(&t.draft);

@@ -100,8 +100,7 @@ static int machine(const struct capture_of *c, struct snap_machine *m, struct er
 	base_cut(m->revision_hash, sizeof(m->revision_hash), "%s", c->revision->hash);
 	base_cut(m->vmm_version, sizeof(m->vmm_version), "%s", c->vmm->version);
 	base_cut(m->accel, sizeof(m->accel), "%s", accel_of(c->vmm));
-	if (snap_machine_host(m, e) < 0 ||
-	    program_digest(c->vmm->program, m->vmm_sha256, e) < 0 ||
+	if (snap_machine_host(m, e) < 0 || program_digest(c->vmm->program, m->vmm_sha256, e) < 0 ||
 	    state_format(c->vmm->program, m->state_format, e) < 0 ||
 	    shared_drives(c->revision, &m->devices, e) < 0)
 		return -e->no;

@@ -149,7 +149,8 @@ static int forget_last_start(const struct plan *p, struct err *e)
 static int choose_boot(struct plan *p, struct err *e)
 {
 	revision_close(&p->revision);
-	if (vmm_choose(&p->vmm, e) < 0 || revision_open(p->a.tenant, p->a.pool, &p->revision, e) < 0)
+	if (vmm_choose(&p->vmm, e) < 0 ||
+	    revision_open(p->a.tenant, p->a.pool, &p->revision, e) < 0)
 		return -e->no;
 	return vmm_check_seccomp(&p->vmm, p->pool.seccomp_policy, &p->revision.base.drives, e);
 }

@@ -101,7 +101,8 @@ static void add_boot(struct plan *p)
 	add_boot_source(p);
 	add_drives(p);
 	add_own_drives(p);
-	add_request(&p->launch, "configure", "/network-interfaces/" PREPARE_NET, fc_net_fields, &net);
+	add_request(&p->launch, "configure", "/network-interfaces/" PREPARE_NET, fc_net_fields,
+		    &net);
 	add_request(&p->launch, "configure", "/vsock", fc_vsock_fields, &vs);
 	add_request(&p->launch, "configure", "/entropy", fc_entropy_fields, &entropy);
 	add_request(&p->launch, "start", "/actions", fc_action_fields, &start);
@@ -248,4 +249,3 @@ int prepare_launch(struct plan *p, struct err *e)
 		return -e->no;
 	return launch_save(p->a.instance, l, e);
 }
-

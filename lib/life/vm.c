@@ -21,8 +21,7 @@
 static int load_records(struct vm *v, const struct address *a, struct err *e)
 {
 	v->a = *a;
-	if (tenant_load(a->tenant, &v->tenant, e) < 0 ||
-	    instance_load(a, &v->tenant, &v->i, e) < 0)
+	if (tenant_load(a->tenant, &v->tenant, e) < 0 || instance_load(a, &v->tenant, &v->i, e) < 0)
 		return -e->no;
 	v->uid = name_uid(v->tenant.net.tenant_net_id, v->i.net.offset);
 	return 0;
