@@ -6,10 +6,13 @@
 #include "base/sig.h"
 #include "base/tool.h"
 #include "life/base.h"
+#include "life/capture.h"
+#include "life/held.h"
 #include "life/load.h"
 #include "snap/compose.h"
 #include "snap/list.h"
 #include "snap/pack.h"
+#include "snap/packer.h"
 #include "snap/verify.h"
 #include "state/pool.h"
 
@@ -244,25 +247,52 @@ static int compression_of_pool(const struct call *call, struct err *e)
 	return p.snapshot_compression;
 }
 
+// What it takes on the disk counts for the tenant's quota.
+static int count_again(struct work *w, struct err *e)
+{
+	cleanup_held struct held h = HELD_NONE;
+	struct address a;
+
+	(void)close(w->g.lock);
+	w->g.lock = -1;
+	if (address_parse(w->call->argv[0], ADDRESS_INSTANCE, ADDRESS_INSTANCE, &a, e) < 0 ||
+	    held_open(&h, &a, w->call->lock_wait_ms, e) < 0)
+		return -e->no;
+	return capture_sweep_held(&h, e);
+}
+
+// A wake may end it while it is at work.
+static int convert(struct work *w, int compression, struct err *e)
+{
+	int64_t began = clock_ms();
+	int r;
+
+	if (snap_packer_begin(&w->g, e) < 0)
+		return -e->no;
+	r = compression == POOL_COMPRESSION_NONE
+		    ? snap_unpack(&w->g, &w->cancel, &w->r.changed, e)
+		    : snap_pack(&w->s, &w->g, compression, &w->cancel, &w->r.changed, e);
+	snap_packer_done(&w->g);
+	w->r.took_ms = (uint64_t)(clock_ms() - began);
+	return r < 0 || !w->r.changed ? r : count_again(w, e);
+}
+
 static int run_pack(const struct call *call, struct buf *out, struct err *e)
 {
 	struct work w = WORK(call);
-	int64_t began = clock_ms();
 	int compression = compression_of_pool(call, e);
 
-	if (compression >= 0 && begin(&w, e) == 0 && compression != POOL_COMPRESSION_NONE &&
-	    snap_pack(&w.s, &w.g, compression, &w.cancel, &w.r.changed, e) == 0)
-		w.r.took_ms = (uint64_t)(clock_ms() - began);
+	if (compression >= 0 && begin(&w, e) == 0 && compression != POOL_COMPRESSION_NONE)
+		(void)!convert(&w, compression, e); // end() tells it
 	return end(&w, out, e);
 }
 
 static int run_unpack(const struct call *call, struct buf *out, struct err *e)
 {
 	struct work w = WORK(call);
-	int64_t began = clock_ms();
 
-	if (begin(&w, e) == 0 && snap_unpack(&w.g, &w.cancel, &w.r.changed, e) == 0)
-		w.r.took_ms = (uint64_t)(clock_ms() - began);
+	if (begin(&w, e) == 0)
+		(void)!convert(&w, POOL_COMPRESSION_NONE, e); // end() tells it
 	return end(&w, out, e);
 }
 

@@ -9,6 +9,7 @@
 #include "life/capture.h"
 #include "snap/compose.h"
 #include "snap/pack.h"
+#include "snap/packer.h"
 
 #define COMPOSE_WAIT_MS 120000 // for somebody who composes or packs it just now
 
@@ -80,7 +81,9 @@ static int find(struct plan *p, struct err *e)
 		return -e->no;
 	if (!ref[0])
 		return err_kind(e, ERR_MISSING, "it has no capture");
-	if (choose_of_capture(p, e) < 0 || capture_machine(&of, &wanted, e) < 0)
+	// Its memory is still there while it is being packed.
+	if (snap_packer_end(&s, ref, e) < 0 || choose_of_capture(p, e) < 0 ||
+	    capture_machine(&of, &wanted, e) < 0)
 		return -e->no;
 	r = snap_gen_open_as(&s, ref, SNAP_EXCLUSIVE, COMPOSE_WAIT_MS, &wanted, &g, e);
 	capture_machine_free(&wanted);

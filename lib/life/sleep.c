@@ -4,12 +4,14 @@
 #include "life/sleep.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "audit/audit.h"
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "base/proc.h"
 #include "life/ask.h"
 #include "life/backend.h"
@@ -22,6 +24,7 @@
 
 #define COMPOSE_MS  600000
 #define QUIESCE_MIN 1000
+#define PACK_NICE   10
 
 const struct field sleep_fields[] = {
 	{ FIELD_SLOT(struct sleep_record, schema_version, uint32_t), .kind = KIND_UINT,
@@ -285,6 +288,23 @@ static int capture(struct work *w, struct err *e)
 
 // --- off the pause path
 
+// By a process that nobody waits for, and that others go before. A wake ends it; killed or refused,
+// the capture is what it was.
+static void pack_behind(const char *address, int compression)
+{
+	path_text tool;
+
+	if (compression == POOL_COMPRESSION_NONE)
+		return;
+	path_tool("mvm-snap", tool);
+	if (fork() != 0)
+		return;
+	proc_leave(-1);
+	(void)setpriority(PRIO_PROCESS, 0, PACK_NICE);
+	(void)execlp(tool, "mvm-snap", "pack", address, (char *)NULL);
+	_exit(127);
+}
+
 // The delta becomes whole and what it stood on goes. A failure costs the next wake some time.
 static void tidy(const struct work *w)
 {
@@ -300,6 +320,8 @@ static void tidy(const struct work *w)
 	}
 	if (held_open(&h, w->a, w->wait_ms, &e) < 0 || capture_sweep_held(&h, &e) < 0)
 		log_warn(w->a->instance, "%s", e.msg);
+	held_close(&h);
+	pack_behind(address, w->pool.snapshot_compression);
 }
 
 static int end(const struct work *w, struct err *e)

@@ -162,6 +162,38 @@ dead() { # VERB STAGE: a verb that was killed there
 	[ "$(linked)" = gen-1 ]
 }
 
+# A process of that pid which began at another time is somebody else's.
+@test "a wake ends who packs its capture, and nobody else" {
+	image
+	sleeping
+	living
+	jq -nc --argjson pid "$pid" --arg boot "$(cat /proc/sys/kernel/random/boot_id)" \
+		'{schema_version: 1, pid: $pid, pid_start: 1, boot_id: $boot}' >"$snapshots/gen-1/packer.json"
+	step prepare "$vm"
+	kill -0 "$pid"
+	EXIT_CODE=exited EXIT_STATUS=1 step finish "$vm"
+	for harm in '' '{"pid":1}' '{"schema_version":1,"pid":0,"pid_start":1,"boot_id":"x"}'; do
+		rm -rf "${snapshots:?}"/*
+		sleeping
+		edit "$vm" '.op = null | .cold = null'
+		printf '%s\n' "$harm" >"$snapshots/gen-1/packer.json"
+		step prepare "$vm"
+		[[ $(field "$vm" .cold) == *"machine: "* ]]
+		EXIT_CODE=exited EXIT_STATUS=1 step finish "$vm"
+	done
+	rm -rf "${snapshots:?}"/*
+	gen 1 3=7 300=2
+	edit "$vm" '.op = null | .cold = null | .status = "sleeping"'
+	MVM_FAULT=pack-write:sleep=3000@1 mvm-snap pack "$vm" --compression lz4 >/dev/null 2>"$BATS_TEST_TMPDIR/packer" 3>&- &
+	local packer=$! ended=0
+	eventually test -e "$snapshots/gen-1/packer.json"
+	step prepare "$vm"
+	wait "$packer" || ended=$?
+	cat "$BATS_TEST_TMPDIR/packer" >&2
+	[ "$ended" = 8 ]
+	[[ $(field "$vm" .cold) == *"machine: "* ]]
+}
+
 @test "discard drops the capture, killed anywhere it is not woken from" {
 	sleeping
 	edit "$vm" '.capture_mib = 1'
