@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "life/held.h"
 #include "snap/list.h"
+#include "snap/packer.h"
 
 bool capture_there(const struct address *a)
 {
@@ -77,6 +78,20 @@ int capture_sweep_held(struct held *h, struct err *e)
 
 	sweep(h);
 	return before == h->i.capture_mib ? 0 : held_save(h, e);
+}
+
+void capture_stop_packing(const struct address *a, int wait_ms)
+{
+	cleanup_store struct store s = STORE_NONE;
+	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+	struct err e = { 0 };
+	snap_ref ref = "";
+
+	if (store_open(&s, STORE_INSTANCE, a, &e) < 0 || snap_current(&s, ref, &e) < 0 || !ref[0])
+		return;
+	if (snap_packer_end(&s, ref, &e) < 0 ||
+	    snap_gen_open(&s, ref, SNAP_EXCLUSIVE, wait_ms, &g, &e) < 0)
+		log_info(a->instance, "%s", e.msg);
 }
 
 int capture_drop(const struct address *a, int wait_ms, struct err *e)

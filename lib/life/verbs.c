@@ -31,6 +31,7 @@ int verb_discard(const struct address *a, int wait_ms, bool *ret_changed, struct
 	cleanup_held struct held h = HELD_NONE;
 	enum instance_status to;
 
+	capture_stop_packing(a, wait_ms);
 	if (ask_settle(a, false, wait_ms, e) < 0 || held_open(&h, a, wait_ms, e) < 0)
 		return -e->no;
 	if (instance_op_check(&h.i, e) < 0)
@@ -92,6 +93,7 @@ static int end_all(const struct address *a, int wait_ms, struct err *e)
 		return -e->no;
 	if (fault_point("life-destroy-stopped"))
 		return err_sys(e, "fault");
+	capture_stop_packing(a, wait_ms);
 	// Also for one that never ran: a killed start may have left its TAP or jail.
 	if (step_finish(a, wait_ms, e) < 0 || backend_forget(a, e) < 0)
 		return -e->no;
