@@ -423,3 +423,25 @@ drift() { # ADDRESS
 		[[ $(field "$vm" .cold) == null ]]
 	done
 }
+
+packed() { [[ $(captures "$1" '.[0].form') == pack ]]; }
+
+@test "a pool that packs: the capture is packed behind the sleep, and a wake before or after it has all" {
+	mvm-pool create acme/packed --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 \
+		--data-disk 64 --start-timeout 60s --drain-timeout 10s --snapshot-compression zstd
+	mvm-pool-build build acme/packed --from "$MVM_IMAGE"
+	vm=$(new_instance acme/packed)
+	up "$vm" >/dev/null
+	guest "$vm" 'mkdir -p /run/t && head -c 3000000 /dev/urandom >/run/t/f && sha256sum /run/t/f >/run/t/sum'
+	mvm-instance sleep "$vm"
+	wait_until 60 packed "$vm"
+	mvm-snap verify "$vm"
+	for round in after before before; do
+		mvm-instance wake "$vm"
+		[[ $(field "$vm" .cold) == null ]]
+		guest "$vm" 'sha256sum -c /run/t/sum'
+		mvm-instance sleep "$vm"
+	done
+	mvm-instance destroy --yes "$vm"
+	mvm-pool destroy --force acme/packed
+}
