@@ -6,34 +6,16 @@
 #	tests/bench/cp.sh [MIB]
 set -euo pipefail
 mib=${1:-1024}
-here=$(cd "$(dirname "$0")" && pwd)
-build=$(readlink -f "${MVM_BUILD:-$here/../../build}")
-if [[ ${BENCH_INSIDE-} != 1 ]]; then
-	BENCH_INSIDE=1 exec unshare --net --mount --pid --fork --kill-child --mount-proc "$0" "$mib"
-fi
-export PATH=$build/bin:$PATH
-root=$(mktemp -d /var/tmp/mvm-bench.XXXXXX)
-vm=
-# shellcheck disable=SC2317 # called by the trap
-end() {
-	[[ -z $vm ]] || mvm-instance destroy --yes "$vm" >/dev/null
-	rm -rf "$root"
-}
-trap end EXIT
-export MVM_STATE_DIR=$root/state MVM_RUN_DIR=$root/run MVM_CONFIG=$root/mvm.conf MVM_BACKEND=direct
-mkdir -p "$MVM_STATE_DIR" "$MVM_RUN_DIR"
-ip link set lo up
-mvm-tenant create bench --net-id 7 --subnet 10.240.7.0/24 >/dev/null
-mvm-pool create bench/cp --flake "path:$build/test/image" --profile minimal --cpus 1 \
-	--mem $((mib + 512)) >/dev/null
-mvm-pool-build build bench/cp --from "$build/test/image" >/dev/null
-vm=$(mvm-instance create bench/cp -o name)
+# shellcheck source=tests/bench/bench.bash disable=SC1091
+source "$(dirname "$0")/bench.bash"
+vm=$(new_guest bench 7 $((mib + 512)))
+# shellcheck disable=SC2317 # called at the end
+end() { mvm-instance destroy --yes "$vm" >/dev/null; }
 mvm-instance start "$vm" >/dev/null
 mvm-guest exec "$vm" -- mount -t tmpfs -o size=$((mib + 64))m none /mnt
 head -c $((mib << 20)) /dev/urandom >"$root/file"
 digest=$(sha256sum <"$root/file")
 
-now() { printf '%s' "${EPOCHREALTIME/./}"; }
 timed() { # WHAT COMMAND...
 	local what=$1 begun spent
 	shift

@@ -9,31 +9,23 @@
 #	tests/bench/exec.sh [ROUNDS]
 set -euo pipefail
 rounds=${1:-9}
-here=$(cd "$(dirname "$0")" && pwd)
-build=$(readlink -f "${MVM_BUILD:-$here/../../build}")
-if [[ ${BENCH_INSIDE-} != 1 ]]; then
-	BENCH_INSIDE=1 exec unshare --net --mount --pid --fork --kill-child --mount-proc "$0" "$rounds"
-fi
-export MVM_BUILD=$build MVM_BIN=$build/bin PATH=$build/bin:$PATH MVM_VMM=qemu
-root=$(mktemp -d /var/tmp/mvm-bench.XXXXXX)
-trap 'vmm_teardown; rm -rf "$root" || { sleep 1 && rm -rf "$root"; }' EXIT
+# shellcheck source=tests/bench/bench.bash disable=SC1091
+source "$(dirname "$0")/bench.bash"
+export MVM_BUILD=$build MVM_BIN=$build/bin MVM_VMM=qemu
+# shellcheck disable=SC2317 # called at the end
+end() { vmm_teardown; }
 # The guest that only echoes is the one of the VMM's tests.
 export BATS_TEST_DIRNAME=$here/../e2e BATS_TEST_TMPDIR=$root
 # shellcheck source=/dev/null
 source "$here/../e2e/vmm.bash"
 vmm_image 2>/dev/null
 vmm_setup
-export MVM_STATE_DIR=$root/state MVM_RUN_DIR=$root/run MVM_CONFIG=$root/mvm.conf MVM_BACKEND=direct
-mkdir -p "$MVM_STATE_DIR" "$MVM_RUN_DIR"
 vmm_up --
 configure >/dev/null
 start >/dev/null
 guest cpus >/dev/null
 
-mvm-tenant create bench --net-id 9 --subnet 10.240.9.0/24 >/dev/null
-mvm-pool create bench/p --flake path:/bench --profile minimal --cpus 1 --mem 128 >/dev/null
-mvm-pool-build build bench/p --from "$build/test/image" >/dev/null
-vm=$(mvm-instance create bench/p -o name)
+vm=$(new_guest bench 9)
 mvm-instance start "$vm" >/dev/null
 jail=$MVM_STATE_DIR/jails/qemu/${vm##*/}/root/run
 # A program that only ends: what else a command costs is its own affair.
@@ -42,13 +34,12 @@ musl-gcc -static -O2 -s "$here/spawn.c" -o "$root/spawn"
 mvm-guest cp "$root/nothing" "$vm:/tmp/nothing" >/dev/null
 mvm-guest cp "$root/spawn" "$vm:/tmp/spawn" >/dev/null
 
-median() { sort -n | awk '{a[NR] = $1} END {print a[int((NR + 1) / 2)]}'; }
 timed() { "$build/test/guest-time" "$@"; }
 walled() { # COUNT COMMAND...: the wall clock's time of each, in us
 	local count=$1 begun
 	shift
 	for ((k = 0; k < count; k++)); do
-		begun=${EPOCHREALTIME/./}
+		begun=${EPOCHREALTIME/./} # no fork within what is timed
 		"$@" >/dev/null
 		echo $((${EPOCHREALTIME/./} - begun))
 	done

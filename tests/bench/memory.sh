@@ -8,21 +8,10 @@
 #	tests/bench/memory.sh [MIB [VCPUS]]
 set -euo pipefail
 mib=${1:-128} vcpus=${2:-1}
-here=$(cd "$(dirname "$0")" && pwd)
-build=$(readlink -f "${MVM_BUILD:-$here/../../build}")
-if [[ ${BENCH_INSIDE-} != 1 ]]; then
-	BENCH_INSIDE=1 exec unshare --net --mount --pid --fork --kill-child --mount-proc "$0" "$mib" "$vcpus"
-fi
-export PATH=$build/bin:$PATH MVM_VMM=qemu MVM_BACKEND=direct
-root=$(mktemp -d /var/tmp/mvm-bench.XXXXXX)
-trap 'rm -rf "$root" || { sleep 1 && rm -rf "$root"; }' EXIT
-export MVM_STATE_DIR=$root/state MVM_RUN_DIR=$root/run MVM_CONFIG=$root/mvm.conf
-mkdir -p "$MVM_STATE_DIR" "$MVM_RUN_DIR"
-ip link set lo up
-mvm-tenant create bench --net-id 9 --subnet 10.240.9.0/24 >/dev/null
-mvm-pool create bench/p --flake path:/bench --profile minimal --cpus "$vcpus" --mem "$mib" >/dev/null
-mvm-pool-build build bench/p --from "$build/test/image" >/dev/null
-vm=$(mvm-instance create bench/p -o name)
+# shellcheck source=tests/bench/bench.bash disable=SC1091
+source "$(dirname "$0")/bench.bash"
+export MVM_VMM=qemu
+vm=$(new_guest bench 9 "$mib" "$vcpus")
 mvm-instance start "$vm" >/dev/null
 server=$(mvm-instance info "$vm" | jq .vmm_process.pid)
 starter=$(pgrep -P "$server" -x mvm-starter)

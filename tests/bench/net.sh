@@ -8,20 +8,10 @@
 #	tests/bench/net.sh [TENANTS [TAPS]]
 set -euo pipefail
 tenants=${1:-200} taps=${2:-5}
-here=$(cd "$(dirname "$0")" && pwd)
-build=$(readlink -f "${MVM_BUILD:-$here/../../build}")
-if [[ ${BENCH_INSIDE-} != 1 ]]; then
-	BENCH_INSIDE=1 exec unshare --net --mount --pid --fork --kill-child --mount-proc "$0" "$tenants" "$taps"
-fi
-export PATH=$build/bin:$PATH
-root=$(mktemp -d /var/tmp/mvm-bench.XXXXXX)
-trap 'rm -rf "$root"' EXIT
-export MVM_STATE_DIR=$root/state MVM_RUN_DIR=$root/run MVM_CONFIG=$root/mvm.conf MVM_SPARE_TAPS=64
-mkdir -p "$MVM_STATE_DIR" "$MVM_RUN_DIR"
-ip link set lo up
+# shellcheck source=tests/bench/bench.bash disable=SC1091
+source "$(dirname "$0")/bench.bash"
+export MVM_SPARE_TAPS=64
 
-now() { printf '%s' "${EPOCHREALTIME/./}"; }
-median() { sort -n | awk '{a[NR] = $1} END {print a[int((NR + 1) / 2)]}'; }
 timed() { # FILE COMMAND...
 	local file=$1 begun
 	shift

@@ -6,33 +6,22 @@
 #	tests/bench/start.sh [ROUNDS]
 set -euo pipefail
 rounds=${1:-9}
-here=$(cd "$(dirname "$0")" && pwd)
-build=$(readlink -f "${MVM_BUILD:-$here/../../build}")
-if [[ ${BENCH_INSIDE-} != 1 ]]; then
-	BENCH_INSIDE=1 exec unshare --net --mount --pid --fork --kill-child --mount-proc "$0" "$rounds"
-fi
-export PATH=$build/bin:$PATH MVM_VMM=qemu
-root=$(mktemp -d /var/tmp/mvm-bench.XXXXXX)
-trap 'rm -rf "$root"' EXIT
-export MVM_STATE_DIR=$root/state MVM_RUN_DIR=$root/run MVM_CONFIG=$root/mvm.conf MVM_BACKEND=direct
-mkdir -p "$MVM_STATE_DIR" "$MVM_RUN_DIR"
-ip link set lo up
+# shellcheck source=tests/bench/bench.bash disable=SC1091
+source "$(dirname "$0")/bench.bash"
+export MVM_VMM=qemu MVM_SPARE_TAPS=0 # by hand each TAP is made anew
 
-mvm-tenant create bench --net-id 9 --subnet 10.240.9.0/24 >/dev/null
+vm=$(new_guest bench 9)
 mvm-bridge ensure bench >/dev/null
-mvm-pool create bench/p --flake path:/bench --profile minimal --cpus 1 --mem 128 >/dev/null
-mvm-pool-build build bench/p --from "$build/test/image" >/dev/null
-vm=$(mvm-instance create bench/p -o name)
 id=${vm##*/}
-now() { printf '%s' "${EPOCHREALTIME/./}"; }
-median() { sort -n | awk '{a[NR] = $1} END {print a[int((NR + 1) / 2)]}'; }
 
 by_hand() {
 	local jail=$root/hand/root images=$MVM_STATE_DIR/tenants/bench/pools/p/artifacts/current uid=$1 i
 	rm -rf "$root/hand"
 	mkdir -p "$jail/run"
-	chown "$uid:$uid" "$jail/run"
-	ln "$images"/{vmlinux,initrd,rootfs.erofs} "$jail"
+	mkfifo "$jail/run/metrics"
+	chown "$uid:$uid" "$jail/run" "$jail/run/metrics"
+	exec 6<>"$jail/run/metrics"
+	ln "$images"/{vmlinux,initrd,rootfs.erofs} "$root/drives"/* "$jail"
 	ip tuntap add dev tn9i3 mode tap user "$uid" group "$uid" vnet_hdr
 	ip link set tn9i3 master br-tenant-9 up
 	exec 5< <("$build/test/serve-ready" "$jail/run" "$uid" 10.240.9.3/24 10.240.9.1)
@@ -57,6 +46,9 @@ launch=$MVM_RUN_DIR/instances/$id/launch.json
 mapfile -t paths < <(jq -r '.requests[].path' "$launch")
 mapfile -t bodies < <(jq -c '.requests[].body' "$launch")
 uid=$(jq .uid "$launch")
+mkdir "$root/drives" # of the guest's own, which go with it
+jq -r '.binds[].from' "$launch" | xargs -d '\n' cp -t "$root/drives"
+chmod 444 "$root/drives"/*
 mvm-instance stop "$vm" >/dev/null
 for ((n = 0; n < rounds; n++)); do
 	begun=$(now)
