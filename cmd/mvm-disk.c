@@ -5,7 +5,7 @@
 #include "life/push.h"
 
 static const char *arg_seed;
-static bool arg_dry_run;
+static bool arg_dry_run, arg_loaded;
 static uint64_t arg_guest_ms = 20000;
 
 #define DRY_RUN                                                                         \
@@ -24,6 +24,14 @@ static const struct opt make_opts[] = { DRY_RUN, OPT_END };
 static const struct opt push_opts[] = {
 	{ 0, OPT_MS, "timeout", "TIME", "how long one guest may take (default 20s)", &arg_guest_ms,
 	  100, 600000, NULL, NULL },
+	OPT_END,
+};
+
+static const struct opt resumed_opts[] = {
+	{ 0, OPT_MS, "timeout", "TIME", "how long it may take (default 20s)", &arg_guest_ms, 100,
+	  600000, NULL, NULL },
+	{ 0, OPT_FLAG, "loaded", NULL, "it was loaded from a capture: all that it has is old",
+	  &arg_loaded, 0, 0, NULL, NULL },
 	OPT_END,
 };
 
@@ -124,7 +132,8 @@ static int run_push(const struct call *call, struct buf *out, struct err *e)
 
 static int run_resumed(const struct call *call, struct buf *out, struct err *e)
 {
-	const struct push_call c = { .wait_ms = call->lock_wait_ms, .guest_ms = (int)arg_guest_ms };
+	const struct push_call c = { .wait_ms = call->lock_wait_ms, .guest_ms = (int)arg_guest_ms,
+				     .loaded = arg_loaded };
 	struct push_row row;
 	struct address a;
 
@@ -150,7 +159,7 @@ static const struct verb verbs[] = {
 	{ "push", "TENANT", "give its guests the present secrets and configuration", push_opts, 1,
 	  1, run_push, 0 },
 	{ "resumed", OF_INSTANCE, "push to a guest that goes on after a pause, before it is thawed",
-	  push_opts, 1, 1, run_resumed, VERB_HIDDEN },
+	  resumed_opts, 1, 1, run_resumed, VERB_HIDDEN },
 };
 
 int main(int argc, char **argv)

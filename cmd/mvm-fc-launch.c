@@ -2,7 +2,6 @@
 // Becomes the VMM: reads launch.json, leaves a helper behind and *executes* jailer or mvm-fc-qemu,
 // so that whoever started it (systemd, or the init below mvm-sup) has the VMM as its own child,
 // with its exact end.
-#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/tool.h"
@@ -112,7 +111,7 @@ static int become(const struct launch *l, struct err *e)
 static int run(const struct call *call, struct buf *out, struct err *e)
 {
 	cleanup_launch struct launch l = { 0 };
-	struct helper h = { .launch = &l, .begun_ms = clock_ms(), .listen_fd = -1, .vmm_fd = -1 };
+	struct helper h = { .launch = &l, .listen_fd = -1, .vmm_fd = -1 };
 	cleanup_jail struct jail jail = JAIL_NONE;
 	struct address a;
 

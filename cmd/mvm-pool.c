@@ -13,7 +13,7 @@ static bool given_http, given_exec, given_none;
 static uint64_t arg_cpus, arg_mem, arg_disk, arg_secrets, arg_start_ms, arg_drain_ms, arg_running,
 	arg_warm, arg_sleeping, arg_ingress, arg_egress_kbit;
 static bool given_cpus, given_mem, given_disk, given_secrets;
-static int arg_seccomp, arg_compression, arg_egress;
+static int arg_seccomp, arg_compression, arg_egress, arg_start_from;
 static int set_metadata, set_pinned, set_critical; // of update
 static bool arg_metadata, arg_pinned, arg_critical, arg_dry_run, arg_force, arg_yes, arg_if_exists;
 static struct pools_scale scale;
@@ -26,6 +26,7 @@ static struct pools_change change; // of it, create needs to know what was given
 #define LIVE_OPTS \
 	{ 0, OPT_MS, "start-timeout", "TIME", "until a guest must be ready (60s in a new pool)", &arg_start_ms, 1000, 170000, NULL, GIVEN(start_timeout) }, \
 	{ 0, OPT_MS, "drain-timeout", "TIME", "for a guest to shut down (10s in a new pool)", &arg_drain_ms, 0, 3600000, NULL, GIVEN(drain_timeout) }, \
+	{ 0, OPT_ENUM, "start-from", "boot|template", "what a start is: a boot, or the load of a base", &arg_start_from, 0, 0, pool_start_names, GIVEN(start_from) }, \
 	{ 0, OPT_ENUM, "egress", "HOW", "ways out of the guests: open, allow or none", &arg_egress, 0, 0, pool_egress_names, GIVEN(egress) }, \
 	{ 0, OPT_LIST, "allow", "CIDR[:PORT[/PROTO]]", "one way out (implies --egress allow)", &arg_allow, 0, 0, NULL, GIVEN(egress_allow) }, \
 	{ 0, OPT_U64, "ingress-kbit", "N", "limit towards each guest in kbit/s, 64 or more, 0 for none", &arg_ingress, 0, POOL_KBIT_MAX, NULL, GIVEN(ingress_kbit) }, \
@@ -147,6 +148,7 @@ static int read_live(struct pool *p, struct err *e)
 	if (change.given.drain_timeout)
 		p->runtime.drain_timeout_s = (uint32_t)((arg_drain_ms + 999) / 1000);
 	p->egress = arg_allow.len && !change.given.egress ? POOL_EGRESS_ALLOW : arg_egress;
+	p->start_from = arg_start_from;
 	p->bandwidth.ingress_kbit = (uint32_t)arg_ingress;
 	p->bandwidth.egress_kbit = (uint32_t)arg_egress_kbit;
 	return read_probe(&p->probe, e) < 0 ? -e->no : read_allow(&p->egress_allow, e);

@@ -4,6 +4,7 @@
 #include "base/tool.h"
 #include "life/doctor.h"
 #include "life/figures.h"
+#include "life/explain.h"
 #include "life/launch.h"
 #include "life/rates.h"
 #include "life/stats.h"
@@ -21,6 +22,8 @@ static const struct document {
 	{ "instance", "instance.json", instance_fields },
 	{ "exit", "exit.json", exit_fields },
 	{ "start", "start.json", start_fields },
+	{ "sleep", "sleep.json", sleep_fields },
+	{ "explain", "what mvm-instance explain prints", explain_fields },
 	{ "launch", "launch.json", launch_fields },
 	{ "snapshot", "manifest.json of a snapshot", snap_manifest_fields },
 	{ "audit", "a line of audit.log", audit_entry_fields },

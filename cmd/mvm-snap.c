@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: MIT
+#include <fcntl.h>
 #include <signal.h>
 
+#include "base/fd.h"
 #include "base/sig.h"
 #include "base/tool.h"
+#include "life/base.h"
+#include "life/capture.h"
+#include "life/held.h"
+#include "life/load.h"
 #include "snap/compose.h"
 #include "snap/list.h"
 #include "snap/pack.h"
+#include "snap/packer.h"
 #include "snap/verify.h"
 #include "state/pool.h"
 
 static bool arg_dry_run;
 static int arg_compression = -1;
+static uint64_t arg_vmm_fd;
+static bool given_vmm_fd;
 
 static const struct opt gc_opts[] = { { .kind = OPT_FLAG,
 					.name = "dry-run",
@@ -23,6 +32,16 @@ static const struct opt pack_opts[] = { { .kind = OPT_ENUM,
 					  .help = "in place of what the pool has",
 					  .slot = &arg_compression,
 					  .words = pool_compression_names },
+					OPT_END };
+
+static const struct opt load_opts[] = { { .kind = OPT_U64,
+					  .name = "vmm-fd",
+					  .arg = "N",
+					  .help = "inherited descriptor: a pidfd of the VMM",
+					  .slot = &arg_vmm_fd,
+					  .min = 3,
+					  .max = 65535,
+					  .given = &given_vmm_fd },
 					OPT_END };
 
 struct result { // of compose, pack and unpack
@@ -228,25 +247,52 @@ static int compression_of_pool(const struct call *call, struct err *e)
 	return p.snapshot_compression;
 }
 
+// What it takes on the disk counts for the tenant's quota.
+static int count_again(struct work *w, struct err *e)
+{
+	cleanup_held struct held h = HELD_NONE;
+	struct address a;
+
+	(void)close(w->g.lock);
+	w->g.lock = -1;
+	if (address_parse(w->call->argv[0], ADDRESS_INSTANCE, ADDRESS_INSTANCE, &a, e) < 0 ||
+	    held_open(&h, &a, w->call->lock_wait_ms, e) < 0)
+		return -e->no;
+	return capture_sweep_held(&h, e);
+}
+
+// A wake may end it while it is at work.
+static int convert(struct work *w, int compression, struct err *e)
+{
+	int64_t began = clock_ms();
+	int r;
+
+	if (snap_packer_begin(&w->g, e) < 0)
+		return -e->no;
+	r = compression == POOL_COMPRESSION_NONE
+		    ? snap_unpack(&w->g, &w->cancel, &w->r.changed, e)
+		    : snap_pack(&w->s, &w->g, compression, &w->cancel, &w->r.changed, e);
+	snap_packer_done(&w->g);
+	w->r.took_ms = (uint64_t)(clock_ms() - began);
+	return r < 0 || !w->r.changed ? r : count_again(w, e);
+}
+
 static int run_pack(const struct call *call, struct buf *out, struct err *e)
 {
 	struct work w = WORK(call);
-	int64_t began = clock_ms();
 	int compression = compression_of_pool(call, e);
 
-	if (compression >= 0 && begin(&w, e) == 0 && compression != POOL_COMPRESSION_NONE &&
-	    snap_pack(&w.s, &w.g, compression, &w.cancel, &w.r.changed, e) == 0)
-		w.r.took_ms = (uint64_t)(clock_ms() - began);
+	if (compression >= 0 && begin(&w, e) == 0 && compression != POOL_COMPRESSION_NONE)
+		(void)!convert(&w, compression, e); // end() tells it
 	return end(&w, out, e);
 }
 
 static int run_unpack(const struct call *call, struct buf *out, struct err *e)
 {
 	struct work w = WORK(call);
-	int64_t began = clock_ms();
 
-	if (begin(&w, e) == 0 && snap_unpack(&w.g, &w.cancel, &w.r.changed, e) == 0)
-		w.r.took_ms = (uint64_t)(clock_ms() - began);
+	if (begin(&w, e) == 0)
+		(void)!convert(&w, POOL_COMPRESSION_NONE, e); // end() tells it
 	return end(&w, out, e);
 }
 
@@ -259,6 +305,45 @@ static int run_gc(const struct call *call, struct buf *out, struct err *e)
 		codec_print_list(gc_row_fields, sizeof(struct gc_row), &rows, out);
 	codec_free_list(gc_row_fields, sizeof(struct gc_row), &rows);
 	return e->no ? err_object(e, "%s", call->argv[0]) : 0;
+}
+
+static int run_base(const struct call *call, struct buf *out, struct err *e)
+{
+	struct base_result r = { 0 };
+	struct address a;
+
+	if (address_parse(call->argv[0], ADDRESS_POOL, ADDRESS_POOL, &a, e) < 0)
+		return -e->no;
+	if (base_make(&a, call->lock_wait_ms, &r, e) < 0)
+		return err_object(e, "%s", call->argv[0]);
+	codec_print(base_result_fields, &r, out);
+	return 0;
+}
+
+static bool is_pidfd(int fd)
+{
+	cleanup_buf struct buf text = BUF_INIT;
+	struct err ignored = { 0 };
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	return fd_read_file(AT_FDCWD, path, 4096, &text, &ignored) == 0 &&
+	       strstr(buf_text(&text), "\nPid:");
+}
+
+// Below the launcher's helper only: there is no VMM to load anything into otherwise.
+static int run_load(const struct call *call, struct buf *out, struct err *e)
+{
+	struct address a;
+
+	(void)out;
+	if (address_parse(call->argv[0], ADDRESS_INSTANCE, ADDRESS_INSTANCE, &a, e) < 0)
+		return -e->no;
+	if (!given_vmm_fd || !is_pidfd((int)arg_vmm_fd))
+		return err_usage(e, "--vmm-fd: an inherited pidfd is wanted");
+	return load_run(&a, (int)arg_vmm_fd, call->lock_wait_ms, e) < 0
+		       ? err_object(e, "%s", call->argv[0])
+		       : 0;
 }
 
 #define EITHER	    "TENANT/POOL[/INSTANCE]"
@@ -275,8 +360,14 @@ static const struct verb verbs[] = {
 	{ "pack", OF_INSTANCE, "compress the memory", pack_opts, 1, 2, run_pack, 0 },
 	{ "unpack", OF_INSTANCE, "make the memory of a packed one again", NULL, 1, 2, run_unpack,
 	  0 },
+	{ "base", "TENANT/POOL",
+	  "take the base of a pool's image from a template, if it is missing", NULL, 1, 1, run_base,
+	  0 },
 	{ "gc", EITHER, "remove what nobody refers to, and what crashes left", gc_opts, 1, 1,
 	  run_gc, 0 },
+	{ "load", "TENANT/POOL/INSTANCE",
+	  "load what launch.json names into a VMM that waits for it", load_opts, 1, 1, run_load,
+	  VERB_HIDDEN | VERB_RAW },
 };
 
 int main(int argc, char **argv)

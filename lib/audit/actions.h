@@ -23,19 +23,22 @@
 	X(AUDIT_POOL_DESTROYED, "PoolDestroyed", "mvm-pool destroy", "a pool was removed")         \
 	X(AUDIT_INSTANCE_CREATED, "InstanceCreated", "mvm-instance create, mvm-pool scale",        \
 	  "an instance's record was made")                                                         \
-	X(AUDIT_INSTANCE_STARTED, "InstanceStarted", "mvm-instance start",                         \
+	X(AUDIT_INSTANCE_STARTED, "InstanceStarted", "mvm-instance start, wake",                   \
 	  "a guest is ready; with image, address, VMM, secrets epoch and config version")          \
 	X(AUDIT_INSTANCE_STOPPED, "InstanceStopped", "mvm-instance stop", "a guest was ended")     \
 	X(AUDIT_INSTANCE_EXITED, "InstanceExited", "mvm-instance finish",                          \
 	  "a guest ended by itself, or somebody else killed it: the cause")                        \
-	X(AUDIT_INSTANCE_WARMED, "InstanceWarmed", NULL, "a guest was paused in memory")           \
-	X(AUDIT_INSTANCE_SLEPT, "InstanceSlept", NULL, "a guest was captured and ended")           \
-	X(AUDIT_INSTANCE_WOKEN, "InstanceWoken", NULL, "a guest goes on from its capture")         \
+	X(AUDIT_INSTANCE_WARMED, "InstanceWarmed", "mvm-instance warm",                            \
+	  "a guest was paused in memory")                                                          \
+	X(AUDIT_INSTANCE_SLEPT, "InstanceSlept", "mvm-instance sleep",                             \
+	  "a guest was captured and ended")                                                        \
+	X(AUDIT_INSTANCE_WOKEN, "InstanceWoken", "mvm-instance wake, start",                       \
+	  "a guest goes on from its capture, or from memory")                                      \
 	X(AUDIT_INSTANCE_DESTROYED, "InstanceDestroyed", "mvm-instance destroy, mvm-pool destroy", \
 	  "an instance and its disks were removed")                                                \
 	X(AUDIT_START_FAILED, "StartFailed", "mvm-instance start", "no guest came up: why")        \
 	X(AUDIT_QUOTA_EXCEEDED, "QuotaExceeded",                                                   \
-	  "mvm-pool create, mvm-pool scale, mvm-instance create, mvm-instance start",              \
+	  "mvm-pool create, mvm-pool scale, mvm-instance create, start, wake, warm, sleep",        \
 	  "a quota kept something from being done")                                                \
 	X(AUDIT_SECRETS_ROTATED, "SecretsRotated", "mvm-secrets set, rotate, rm",                  \
 	  "another epoch of secrets; neither names nor values")                                    \
@@ -45,9 +48,11 @@
 	  "another version of the configuration; neither keys nor values")                         \
 	X(AUDIT_CONFIG_DELIVERED, "ConfigDelivered", "mvm-config set, mvm-disk push",              \
 	  "a guest that runs has that version")                                                    \
-	X(AUDIT_SNAPSHOT_CREATED, "SnapshotCreated", NULL, "a capture was kept under a name")      \
+	X(AUDIT_SNAPSHOT_CREATED, "SnapshotCreated", "mvm-snap base",                              \
+	  "a capture was kept: a base for the starts of a pool")                                   \
 	X(AUDIT_SNAPSHOT_RESTORED, "SnapshotRestored", NULL, "a guest began from a capture")       \
-	X(AUDIT_SNAPSHOT_DELETED, "SnapshotDeleted", NULL, "a capture was removed")                \
+	X(AUDIT_SNAPSHOT_DELETED, "SnapshotDeleted", "mvm-instance discard, start --cold",         \
+	  "a capture was removed")                                                                 \
 	X(AUDIT_NETWORK_REPAIRED, "NetworkRepaired", "mvm-bridge repair",                          \
 	  "what of a tenant's network was put right")                                              \
 	X(AUDIT_GUEST_EXEC, "GuestExec", "mvm-guest exec",                                         \

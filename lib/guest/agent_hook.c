@@ -32,6 +32,7 @@ struct job {
 	const struct agent *a;
 	uint8_t type;
 	struct guest_hook want;
+	int64_t asked_us; // when the host's words were here
 };
 
 static const char *name_of(uint8_t type)
@@ -42,12 +43,18 @@ static const char *name_of(uint8_t type)
 static int work(const void *arg)
 {
 	const struct job *job = arg;
+	struct guest_hook want = job->want;
 	struct guest_steps steps = { .fd = STDOUT_FILENO };
 	int64_t start = clock_ms();
 	cleanup_buf struct buf b = BUF_INIT;
 	struct guest_error wire;
 	struct err e = { 0 }, ignored = { 0 };
-	int r = job->a->hooks.around(job->a->arg, job->type, &job->want, &steps, &e);
+	int r;
+
+	// The host's clock has gone on while this process was made.
+	if (want.time_us && job->asked_us)
+		want.time_us += (uint64_t)(clock_us() - job->asked_us);
+	r = job->a->hooks.around(job->a->arg, job->type, &want, &steps, &e);
 
 	buf_char(&b, '\0');
 	buf_char(&b, r < 0);
@@ -116,7 +123,8 @@ static void undo(struct agent *a)
 {
 	const struct job job = { a,
 				 GUEST_THAW,
-				 { .deadline_ms = UNDO_MS, .flags = GUEST_HOOK_QUIET } };
+				 { .deadline_ms = UNDO_MS, .flags = GUEST_HOOK_QUIET },
+				 0 };
 	struct err e = { 0 };
 
 	if (start(a, NULL, &job, &e) < 0)
@@ -258,7 +266,7 @@ static int answer_at_once(struct conn *c, const char *why)
 int agent_hook_start(struct conn *c, const struct guest_head *head, const uint8_t *p, struct err *e)
 {
 	struct agent *a = c->a;
-	struct job job = { a, head->type, { 0 } };
+	struct job job = { a, head->type, { 0 }, clock_us() };
 
 	if (guest_hook_get(p, head->len, &job.want, e) < 0)
 		return -e->no;

@@ -5,7 +5,12 @@
 #pragma once
 #include "guest/proto.h"
 
-enum guest_hook_flags { GUEST_HOOK_QUIET = 1 }; // without the guest's own programs
+enum guest_hook_flags {
+	GUEST_HOOK_QUIET = 1, // without the guest's own programs
+	// Of SLEEP: the guest becomes a template, which lets go of /data. Of REPAIR: it was one,
+	// and becomes the guest that it is told to be.
+	GUEST_HOOK_TEMPLATE = 2,
+};
 struct guest_hook {
 	uint32_t deadline_ms; // the answer comes within this time
 	uint32_t flags;
@@ -13,6 +18,7 @@ struct guest_hook {
 	uint64_t time_us; // UTC; 0: the sender fills it in
 	uint8_t seed[32]; // as in WELCOME
 	struct guest_net net;
+	uint8_t mac[6]; // only with GUEST_HOOK_TEMPLATE
 };
 void guest_hook_put(struct buf *b, const struct guest_hook *in);
 int guest_hook_get(const void *p, size_t len, struct guest_hook *out, struct err *e) MUST_CHECK;

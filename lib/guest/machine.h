@@ -9,12 +9,20 @@
 void machine_boot(void);
 // Host name, clock, random numbers, eth0, resolver.
 int machine_network(const struct guest_net *net, struct err *e) MUST_CHECK;
+// The card's hardware address.
+int machine_mac(const uint8_t mac[6], struct err *e) MUST_CHECK;
+// By ARP, after the card is on another bridge.
+int machine_announce(const struct guest_net *net, struct err *e) MUST_CHECK;
 void machine_clock(uint64_t utc_us); // when it is off by more than half a second
 void machine_seed(const uint8_t seed[32]);
 // Drives by file system label: mvm-data is mounted on /data; mvm-secrets and mvm-config are copied
 // into read-only tmpfs at /run/secrets (readable by user only) and /etc/mvm-config. An absent one
 // is none. ret_found: enum guest_drive, or-ed.
 int machine_drives(const char *user, uint32_t *ret_found, struct err *e) MUST_CHECK;
+// /data alone: found is told, mounted already is fine. leave: so that another disk may be in its
+// place when it is mounted again; kind unavailable when somebody has a file of it open.
+int machine_data(bool *ret_found, struct err *e) MUST_CHECK;
+int machine_data_leave(struct err *e) MUST_CHECK;
 // GUEST_SLEEP, GUEST_REPAIR and GUEST_THAW, in a process that the agent has made for it.
 struct guest_hook;
 struct guest_steps;

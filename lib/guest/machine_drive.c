@@ -321,20 +321,47 @@ static int place_copy(size_t i, const struct spawn_user *owner, const uint8_t *d
 	return 0;
 }
 
+int machine_data(bool *ret_found, struct err *e)
+{
+	char path[32];
+
+	*ret_found = find_drive("mvm-data", path) == 0;
+	if (!*ret_found)
+		return 0;
+	(void)mkdir("/data", 0755);
+	if (!is_mounted("/data") && mount_drive(path, "/data", 0, e) < 0)
+		return err_wrap(e, "drive mvm-data");
+	return 0;
+}
+
+// Nothing that this kernel remembers of the disk may meet the one that is there afterwards.
+int machine_data_leave(struct err *e)
+{
+	cleanup_fd int fd = -1;
+	char path[32];
+
+	if (find_drive("mvm-data", path) < 0)
+		return 0;
+	if (is_mounted("/data") && umount2("/data", 0) < 0)
+		return errno == EBUSY ? err_kind(e, ERR_UNAVAILABLE, "/data is in use")
+				      : err_sys(e, "unmount /data");
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || ioctl(fd, BLKFLSBUF, 0) < 0)
+		return err_sys(e, "drop what is remembered of %s", path);
+	return 0;
+}
+
 int machine_drives(const char *user, uint32_t *ret_found, struct err *e)
 {
 	struct spawn_user owner;
-	char path[32];
+	bool data;
 
 	*ret_found = 0;
 	if (agent_spawn_find_user(user, &owner, e) < 0)
 		return -e->no;
-	if (find_drive("mvm-data", path) == 0) {
-		(void)mkdir("/data", 0755);
-		if (!is_mounted("/data") && mount_drive(path, "/data", 0, e) < 0)
-			return err_wrap(e, "drive mvm-data");
-		*ret_found |= GUEST_DRIVE_DATA;
-	}
+	if (machine_data(&data, e) < 0)
+		return -e->no;
+	*ret_found |= data ? GUEST_DRIVE_DATA : 0;
 	for (size_t i = 0; i < COUNT(copied); i++) {
 		bool found;
 

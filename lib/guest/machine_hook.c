@@ -144,7 +144,10 @@ static int prepare(const struct guest_hook *h, struct guest_steps *steps, int64_
 		return -e->no;
 	guest_step(steps, "sync again");
 	sync();
-	return freeze_data(steps, e);
+	if (!(h->flags & GUEST_HOOK_TEMPLATE))
+		return freeze_data(steps, e);
+	guest_step(steps, "leave /data");
+	return machine_data_leave(e);
 }
 
 static int go_to_sleep(const struct guest_hook *h, struct guest_steps *steps, int64_t deadline,
@@ -160,9 +163,23 @@ static int go_to_sleep(const struct guest_hook *h, struct guest_steps *steps, in
 	return -e->no;
 }
 
+// Others learn it from the first packet at the latest.
+static void announce(const struct guest_hook *h, struct guest_steps *steps)
+{
+	struct err e = { 0 };
+
+	if (!h->net.address)
+		return;
+	if (machine_announce(&h->net, &e) < 0)
+		guest_step(steps, "announce: %s", e.msg);
+	else
+		guest_step(steps, "announce");
+}
+
 static int wake(const struct guest_hook *h, struct guest_steps *steps, int64_t deadline,
 		struct err *e)
 {
+	announce(h, steps);
 	if (resume(steps, e) < 0)
 		return -e->no;
 	if (h->flags & GUEST_HOOK_QUIET)

@@ -7,6 +7,8 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <netinet/if_ether.h>
+#include <netpacket/packet.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -105,6 +107,22 @@ static int find_card(int fd, char out[static IFNAMSIZ], struct err *e)
 	return out[0] ? 0 : err_set(e, ENODEV, "no network card");
 }
 
+int machine_mac(const uint8_t mac[6], struct err *e)
+{
+	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq r = { .ifr_hwaddr = { .sa_family = ARPHRD_ETHER } };
+	char card[IFNAMSIZ];
+
+	if (fd < 0)
+		return err_sys(e, "socket");
+	if (find_card(fd, card, e) < 0)
+		return -e->no;
+	memcpy(r.ifr_name, card, sizeof(card));
+	memcpy(r.ifr_hwaddr.sa_data, mac, ETH_ALEN);
+	return ioctl(fd, SIOCSIFHWADDR, &r) < 0 ? err_sys(e, "set the hardware address of %s", card)
+						: 0;
+}
+
 static int set_card(const struct guest_net *net, struct err *e)
 {
 	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -135,8 +153,8 @@ static void ip_line(struct buf *b, const char *before, uint32_t ip, const char *
 		after);
 }
 
-// /etc/resolv.conf of our images is a link to this file; /etc/hosts is ours only as process 1, and
-// may be read-only.
+// /etc/resolv.conf of our images is a link to this file; /etc/hosts is ours only as process 1 (or
+// its child, after a restore), and may be read-only.
 static int write_names(const struct guest_net *net, struct err *e)
 {
 	cleanup_buf struct buf resolv = BUF_INIT, hosts = BUF_INIT;
@@ -150,7 +168,7 @@ static int write_names(const struct guest_net *net, struct err *e)
 		return err_sys(e, "open /run");
 	if (fd_replace_file(run, "resolv.conf", buf_text(&resolv), resolv.len, 0644, e) < 0)
 		return -e->no;
-	if (getpid() != 1 || !net->hostname[0] || !net->address ||
+	if ((getpid() != 1 && getppid() != 1) || !net->hostname[0] || !net->address ||
 	    base_fmt(after, sizeof(after), " %s", net->hostname) < 0)
 		return 0;
 	buf_str(&hosts, "127.0.0.1 localhost\n::1 localhost\n");
@@ -168,6 +186,40 @@ int machine_network(const struct guest_net *net, struct err *e)
 	if (net->address && set_card(net, e) < 0)
 		return err_wrap(e, "network");
 	return write_names(net, e) < 0 ? err_wrap(e, "network") : 0;
+}
+
+// A request for one's own address, to all: whoever has an entry for it, and every bridge on the
+// way, learns where it is now.
+int machine_announce(const struct guest_net *net, struct err *e)
+{
+	cleanup_fd int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_ARP));
+	struct sockaddr_ll to = { .sll_family = AF_PACKET,
+				  .sll_protocol = htons(ETH_P_ARP),
+				  .sll_halen = ETH_ALEN };
+	struct ether_arp arp = { .ea_hdr = { .ar_hrd = htons(ARPHRD_ETHER),
+					     .ar_pro = htons(ETH_P_IP),
+					     .ar_hln = ETH_ALEN,
+					     .ar_pln = 4,
+					     .ar_op = htons(ARPOP_REQUEST) } };
+	uint32_t address = htonl(net->address);
+	struct ifreq r = { 0 };
+	char card[IFNAMSIZ];
+
+	if (fd < 0)
+		return err_sys(e, "socket");
+	if (find_card(fd, card, e) < 0)
+		return -e->no;
+	memcpy(r.ifr_name, card, sizeof(card));
+	if (ioctl(fd, SIOCGIFHWADDR, &r) < 0)
+		return err_sys(e, "%s", card);
+	to.sll_ifindex = (int)if_nametoindex(card);
+	memset(to.sll_addr, 0xff, ETH_ALEN);
+	memcpy(arp.arp_sha, r.ifr_hwaddr.sa_data, ETH_ALEN);
+	memcpy(arp.arp_spa, &address, sizeof(address));
+	memcpy(arp.arp_tpa, &address, sizeof(address));
+	return sendto(fd, &arp, sizeof(arp), 0, (struct sockaddr *)&to, sizeof(to)) < 0
+		       ? err_sys(e, "announce on %s", card)
+		       : 0;
 }
 
 void machine_clock(uint64_t utc_us)

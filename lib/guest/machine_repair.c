@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What a guest that was restored must not keep from the one that was captured: its clock, its
-// random numbers, its address, and the ids of its boot. The machine id stays: it is the instance's.
+// random numbers, its address, and the ids of its boot. The machine id stays: it is the instance's;
+// what began as a template gets one of its own, and with it hardware address and /data.
 #include "guest/machine.h"
 
 #include <arpa/inet.h>
@@ -120,13 +121,50 @@ void machine_worker(const char *user)
 		(void)!fchown(fd, owner.uid, owner.gid);
 }
 
+// Only where there is one: our own images have none.
+static int machine_id(struct err *e)
+{
+	cleanup_fd int dir = open("/etc", O_DIRECTORY | O_CLOEXEC);
+	uint8_t r[16] = { 0 };
+	char text[34];
+
+	if (dir < 0 || faccessat(dir, "machine-id", F_OK, 0) < 0)
+		return 0;
+	if (getrandom(r, sizeof(r), 0) != (ssize_t)sizeof(r))
+		return err_sys(e, "random numbers");
+	r[6] = (r[6] & 0x0f) | 0x40;
+	r[8] = (r[8] & 0x3f) | 0x80;
+	num_to_hex(r, sizeof(r), text);
+	text[32] = '\n';
+	text[33] = '\0';
+	return fd_replace_file(dir, "machine-id", text, 33, 0444, e);
+}
+
+static int leave_template(struct guest_steps *steps, struct err *e)
+{
+	bool found;
+
+	guest_step(steps, "machine id");
+	if (machine_id(e) < 0)
+		return -e->no;
+	guest_step(steps, "/data");
+	return machine_data(&found, e);
+}
+
 int machine_repair(const struct guest_hook *h, struct guest_steps *steps, struct err *e)
 {
 	if ((h->time_us && set_clock(h->time_us, steps, e) < 0) || reseed(h->seed, steps, e) < 0)
 		return -e->no;
+	if (h->flags & GUEST_HOOK_TEMPLATE) {
+		guest_step(steps, "hardware address");
+		if (machine_mac(h->mac, e) < 0)
+			return -e->no;
+	}
 	guest_step(steps, "network: %s", h->net.hostname[0] ? h->net.hostname : "none");
 	if ((h->net.address && drop_addresses(&h->net, e) < 0) || machine_network(&h->net, e) < 0)
 		return -e->no;
 	guest_step(steps, "boot id");
-	return machine_boot_id(e);
+	if (machine_boot_id(e) < 0)
+		return -e->no;
+	return h->flags & GUEST_HOOK_TEMPLATE ? leave_template(steps, e) : 0;
 }

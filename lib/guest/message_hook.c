@@ -13,6 +13,8 @@ void guest_hook_put(struct buf *b, const struct guest_hook *in)
 	wire_put_int(b, in->time_us, 8);
 	buf_add(b, in->seed, sizeof(in->seed));
 	wire_put_net(b, &in->net);
+	if (in->flags & GUEST_HOOK_TEMPLATE)
+		buf_add(b, in->mac, sizeof(in->mac));
 }
 
 int guest_hook_get(const void *p, size_t len, struct guest_hook *out, struct err *e)
@@ -25,7 +27,9 @@ int guest_hook_get(const void *p, size_t len, struct guest_hook *out, struct err
 	out->time_us = wire_int(&w, 8);
 	wire_bytes(&w, out->seed, sizeof(out->seed));
 	wire_net(&w, &out->net);
-	w.bad |= out->flags > GUEST_HOOK_QUIET;
+	if (out->flags & GUEST_HOOK_TEMPLATE)
+		wire_bytes(&w, out->mac, sizeof(out->mac));
+	w.bad |= out->flags > (GUEST_HOOK_QUIET | GUEST_HOOK_TEMPLATE);
 	return wire_done(&w, "hook", e);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "life/cli.h"
 #include "base/log.h"
+#include "life/ask.h"
 #include "life/steps.h"
 #include "life/verbs.h"
 #include "state/instances.h"
@@ -8,7 +9,23 @@
 
 #define PARALLEL 4 // starts and stops at once, when several are asked for
 
-static bool arg_force, arg_keep_volumes, arg_all, arg_yes;
+static bool arg_force, arg_keep_volumes, arg_all, arg_yes, arg_cold;
+
+const struct opt cli_start_opts[] = { { 0, OPT_FLAG, "cold", NULL,
+					"drop the capture of one that sleeps and boot it",
+					&arg_cold, 0, 0, NULL, NULL },
+				      OPT_END };
+const struct opt cli_warm_opts[] = { { 'f', OPT_FLAG, "force", NULL,
+				       "also what policy would leave alone yet", &arg_force, 0, 0,
+				       NULL, NULL },
+				     OPT_END };
+const struct opt cli_sleep_opts[] = {
+	{ 'f', OPT_FLAG, "force", NULL,
+	  "also what policy would leave alone yet; without the guest's own programs, and as it is "
+	  "when it does not come to rest",
+	  &arg_force, 0, 0, NULL, NULL },
+	OPT_END
+};
 
 const struct opt cli_stop_opts[] = { { 'f', OPT_FLAG, "force", NULL,
 				       "end it at once, without asking the guest", &arg_force, 0, 0,
@@ -29,7 +46,28 @@ typedef int (*verb_one)(const struct address *a, const struct call *call, bool *
 
 static int start_one(const struct address *a, const struct call *call, bool *changed, struct err *e)
 {
-	return verb_start(a, call->lock_wait_ms, changed, e);
+	return verb_start(a, arg_cold, call->lock_wait_ms, changed, e);
+}
+
+static int wake_one(const struct address *a, const struct call *call, bool *changed, struct err *e)
+{
+	return verb_wake(a, call->lock_wait_ms, changed, e);
+}
+
+static int warm_one(const struct address *a, const struct call *call, bool *changed, struct err *e)
+{
+	return verb_warm(a, arg_force, call->lock_wait_ms, changed, e);
+}
+
+static int sleep_one(const struct address *a, const struct call *call, bool *changed, struct err *e)
+{
+	return verb_sleep(a, arg_force, call->lock_wait_ms, changed, e);
+}
+
+static int discard_one(const struct address *a, const struct call *call, bool *changed,
+		       struct err *e)
+{
+	return verb_discard(a, call->lock_wait_ms, changed, e);
 }
 
 static int stop_one(const struct address *a, const struct call *call, bool *changed, struct err *e)
@@ -157,6 +195,26 @@ int cli_start(const struct call *call, struct buf *out, struct err *e)
 	return each_operand(call, start_one, out, e);
 }
 
+int cli_wake(const struct call *call, struct buf *out, struct err *e)
+{
+	return each_operand(call, wake_one, out, e);
+}
+
+int cli_warm(const struct call *call, struct buf *out, struct err *e)
+{
+	return each_operand(call, warm_one, out, e);
+}
+
+int cli_sleep(const struct call *call, struct buf *out, struct err *e)
+{
+	return each_operand(call, sleep_one, out, e);
+}
+
+int cli_discard(const struct call *call, struct buf *out, struct err *e)
+{
+	return each_operand(call, discard_one, out, e);
+}
+
 int cli_stop(const struct call *call, struct buf *out, struct err *e)
 {
 	return each_operand(call, stop_one, out, e);
@@ -231,6 +289,17 @@ static int step(const struct call *call, step_fn fn, struct err *e)
 	if (address_parse(call->argv[0], ADDRESS_INSTANCE, ADDRESS_INSTANCE, &a, e) < 0)
 		return -e->no;
 	return fn(&a, call->lock_wait_ms, e);
+}
+
+static int settle(const struct address *a, int wait_ms, struct err *e)
+{
+	return ask_settle(a, false, wait_ms, e);
+}
+
+int cli_settle(const struct call *call, struct buf *out, struct err *e)
+{
+	(void)out;
+	return step(call, settle, e);
 }
 
 int cli_prepare(const struct call *call, struct buf *out, struct err *e)

@@ -3,14 +3,22 @@
 #pragma once
 #include "base/tool.h"
 
-extern const struct opt cli_stop_opts[], cli_destroy_opts[], cli_top_opts[];
+extern const struct opt cli_start_opts[], cli_stop_opts[], cli_warm_opts[], cli_sleep_opts[],
+	cli_destroy_opts[], cli_top_opts[];
 int cli_start(const struct call *call, struct buf *out, struct err *e);
+int cli_wake(const struct call *call, struct buf *out, struct err *e);
+int cli_warm(const struct call *call, struct buf *out, struct err *e);
+int cli_sleep(const struct call *call, struct buf *out, struct err *e);
+int cli_discard(const struct call *call, struct buf *out, struct err *e);
 int cli_stop(const struct call *call, struct buf *out, struct err *e);
 int cli_destroy(const struct call *call, struct buf *out, struct err *e);
 // Without operands: of all instances below that address, no tenant: of all there are.
 struct address;
 int cli_stats(const struct call *call, const struct address *below, struct buf *out, struct err *e);
 int cli_top(const struct call *call, struct buf *out, struct err *e);
+int cli_explain(const struct call *call, struct buf *out, struct err *e);
+// What a dead predecessor left is brought to its end; each verb begins with it.
+int cli_settle(const struct call *call, struct buf *out, struct err *e);
 // The steps, called by mvm-instance@.service and mvm-sup.
 int cli_prepare(const struct call *call, struct buf *out, struct err *e);
 int cli_commit(const struct call *call, struct buf *out, struct err *e);

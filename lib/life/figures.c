@@ -8,13 +8,11 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/path.h"
-#include "life/launch.h"
 
 #define FIGURES_FILE "figures.json"
 #define FIGURES_LOCK "figures.lock"
 #define LOCK_MS	     5000
 #define DRAIN_MS     1000
-#define DRIVE_PATH   "/drives/"
 
 #define CARRIED(member, text)                                                     \
 	{                                                                         \
@@ -100,16 +98,15 @@ static int make_pipe(const struct jail *jail, struct err *e)
 }
 
 int figures_begin(const char *instance, const char *tap, const struct jail *jail,
-		  const struct codec_list *requests, struct err *e)
+		  const struct codec_list *drives, struct err *e)
 {
 	cleanup_figures struct figures f = { .schema_version = 1 };
-	const struct launch_request *q = requests->items;
+	char *const *ids = drives->items;
 	cleanup_fd int dir = -1, lock = -1;
 
 	metrics_init(&f.metrics);
-	for (size_t i = 0; i < requests->len; i++)
-		if (str_starts(q[i].path, DRIVE_PATH))
-			(void)metrics_want(&f.metrics, q[i].path + strlen(DRIVE_PATH));
+	for (size_t i = 0; i < drives->len; i++)
+		(void)metrics_want(&f.metrics, ids[i]);
 	lock = lock_figures(instance, &dir, e);
 	if (lock < 0 || make_pipe(jail, e) < 0 || carried(tap, &f.before, e) < 0)
 		return -e->no;

@@ -27,9 +27,9 @@ extern const struct field figures_fields[];
 void figures_clear(struct figures *f);
 
 // prepare, before the VMM is there: the FIFO in a fresh jail and the figures at zero, those of the
-// drives in launch.json's requests.
+// drives (char *: their ids) too.
 int figures_begin(const char *instance, const char *tap, const struct jail *jail,
-		  const struct codec_list *requests, struct err *e) MUST_CHECK;
+		  const struct codec_list *drives, struct err *e) MUST_CHECK;
 // The launcher's helper, until the VMM has it open: the FIFO, made large.
 int figures_hold(int run_dir, uint32_t uid, struct err *e) MUST_CHECK;
 // Everything until now. wait_ms: how long a VMM that does not answer may take (0: it

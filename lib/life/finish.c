@@ -6,6 +6,7 @@
 #include "base/proc.h"
 #include "disk/drive.h"
 #include "life/backend.h"
+#include "life/capture.h"
 #include "life/console.h"
 #include "life/held.h"
 #include "life/launch.h"
@@ -132,7 +133,10 @@ static void start_failed(const struct address *a, const struct instance *i, stru
 	struct err e = { 0 }, why = { 0 };
 	char lines[500], how[80];
 
-	end->status = i->op.spent ? INSTANCE_STOPPED : (enum instance_status)i->op.from;
+	end->status = (enum instance_status)i->op.from;
+	// Its memory may have met its disks, or the disks have gone on without it.
+	if (end->status == INSTANCE_SLEEPING && !capture_there(a))
+		end->status = INSTANCE_STOPPED;
 	end->cause = EXIT_START_FAILED;
 	if (launch_load_start(a->instance, &start, &e) == 0 && start.error.code[0])
 		end->error = start.error;

@@ -18,21 +18,35 @@
 // A request is answered in order behind those before it; only the start itself takes long.
 #define API_CALL_MS 60000
 #define BARRIER_MS  5000
+#define LOAD_MS	    170000 // the backend's patience ends after it
+
+uint64_t helper_ms(const struct launch *l)
+{
+	return (uint64_t)clock_ms() - l->begun_ms;
+}
+
+void helper_begin(const struct launch *l, struct start_record *r)
+{
+	const struct start_stage *s = l->stages.items;
+
+	for (size_t i = 0; i < l->stages.len; i++)
+		start_stage_add(r, s[i].stage, s[i].ms);
+}
 
 // Open until the VMM has it open too: so long a FIFO keeps its size.
-static int hold_metrics(const struct helper *h)
+int helper_hold_metrics(const struct launch *l, int run_fd)
 {
 	struct err e = { 0 };
-	int fd = figures_hold(h->run_fd, h->launch->uid, &e);
+	int fd = figures_hold(run_fd, l->uid, &e);
 
 	if (fd < 0 && e.kind != ERR_MISSING)
-		log_warn(h->launch->address, "%s", e.msg);
+		log_warn(l->address, "%s", e.msg);
 	return fd;
 }
 
 // From its first answer on the VMM may be a stranger's, and so may the guest: what is left is to
 // talk to them, to write start.json, and to end the VMM, which has another uid.
-static int settle(const struct helper *h, struct err *e)
+int helper_settle(const char *instance, int run_fd, struct err *e)
 {
 	static const struct sandbox_rule rules[] = {
 		SANDBOX_NO_CODE,
@@ -43,13 +57,13 @@ static int settle(const struct helper *h, struct err *e)
 	path_text dir;
 	cleanup_fd int ours = -1;
 
-	path_run_instance(h->instance, dir);
+	path_run_instance(instance, dir);
 	ours = fd_open_dir(AT_FDCWD, dir, e);
 	if (ours < 0)
 		return -e->no;
 	const struct sandbox_path paths[] = {
 		{ ours, SANDBOX_READ | SANDBOX_LIST | SANDBOX_WRITE },
-		{ h->run_fd, SANDBOX_READ | SANDBOX_LIST },
+		{ run_fd, SANDBOX_READ | SANDBOX_LIST },
 	};
 
 	sandbox_drop_bounding();
@@ -67,22 +81,22 @@ static int settle(const struct helper *h, struct err *e)
 
 static int configure(const struct helper *h, struct start_record *r, struct err *e)
 {
-	cleanup_fd int metrics = hold_metrics(h);
+	cleanup_fd int metrics = helper_hold_metrics(h->launch, h->run_fd);
 	const struct launch_request *q = h->launch->requests.items;
 	cleanup_api struct api *api = NULL;
 	int64_t deadline = clock_ms() + API_UP_MS;
 
 	if (api_open(h->run_fd, "api.sock", h->launch->uid, deadline, h->vmm_fd, &api, e) < 0)
 		return -e->no;
-	if (settle(h, e) < 0)
+	if (helper_settle(h->instance, h->run_fd, e) < 0)
 		return err_wrap(e, "give up rights");
-	start_stage_add(r, "api-up", (uint64_t)(clock_ms() - h->begun_ms));
+	start_stage_add(r, "api-up", helper_ms(h->launch));
 	for (size_t i = 0; i < h->launch->requests.len; i++) {
 		if (api_call(api, q[i].method, q[i].path, q[i].body, API_CALL_MS, NULL, e) < 0)
 			return -e->no;
 		// One row per stage, with the time its last call was answered.
 		if (i + 1 == h->launch->requests.len || !str_eq(q[i].stage, q[i + 1].stage))
-			start_stage_add(r, q[i].stage, (uint64_t)(clock_ms() - h->begun_ms));
+			start_stage_add(r, q[i].stage, helper_ms(h->launch));
 	}
 	return 0;
 }
@@ -121,29 +135,61 @@ static int wait_ready(const struct helper *h, struct start_record *r, struct err
 		return -e->no;
 	if (guest_serve_ready(h->listen_fd, h->launch->uid, h->vmm_fd, &w, deadline, &info, e) < 0)
 		return err_wrap(e, "wait for the guest's agent");
-	start_stage_add(r, "ready", (uint64_t)(clock_ms() - h->begun_ms));
+	start_stage_add(r, "ready", helper_ms(h->launch));
 	return 0;
 }
 
-static int serve(const struct helper *h, struct start_record *r, struct err *e)
+// Nothing of it is the helper's own work: that it is gone, whatever ended it, is what it waits for.
+static int load(const struct helper *h, struct err *e)
 {
+	path_text tool;
+	char number[16];
+	const char *const argv[] = { tool,	     "load", h->launch->address,
+				     "--vmm-fd",     number, NULL };
+	struct proc_spec spec = PROC_SPEC(argv);
+	cleanup_proc struct proc p = PROC_NONE;
+	int status = 0;
+
+	path_tool("mvm-snap", tool);
+	(void)snprintf(number, sizeof(number), "%d", h->vmm_fd);
+	spec.keep_fds = &h->vmm_fd;
+	spec.keep_count = 1;
+	spec.death_signal = SIGKILL;
+	if (proc_spawn(&spec, &p, e) < 0 || proc_wait(&p, LOAD_MS, &status, e) < 0)
+		return err_wrap(e, "load the capture");
+	return status ? err_kind(e, ERR_FAILED, "the load of the capture ended with %d", status)
+		      : 0;
+}
+
+static int boot(const struct helper *h, struct start_record *r, struct err *e)
+{
+	helper_begin(h->launch, r);
 	if (configure(h, r, e) < 0 || wait_ready(h, r, e) < 0)
 		return -e->no;
-	r->total_ms = (uint64_t)(clock_ms() - h->begun_ms);
+	r->total_ms = helper_ms(h->launch);
 	return launch_save_start(h->instance, r, e);
+}
+
+static bool has_told(const struct helper *h)
+{
+	cleanup_start struct start_record r = { 0 };
+	struct err ignored = { 0 };
+
+	return launch_load_start(h->instance, &r, &ignored) == 0 && r.error.code[0];
 }
 
 int helper_run(const struct helper *h)
 {
 	cleanup_start struct start_record r = { .schema_version = 1 };
+	bool loads = h->launch->mode == LAUNCH_LOAD;
 	struct err e = { 0 }, ignored = { 0 };
 
 	clock_utc(r.at);
-	if (serve(h, &r, &e) == 0 && log_notify("READY=1", &e) == 0 &&
+	if ((loads ? load(h, &e) : boot(h, &r, &e)) == 0 && log_notify("READY=1", &e) == 0 &&
 	    log_notify_barrier(BARRIER_MS, &e) == 0)
 		return 0;
 	result_from_err(&e, "", &r.error);
-	if (launch_save_start(h->instance, &r, &ignored) < 0)
+	if (!(loads && has_told(h)) && launch_save_start(h->instance, &r, &ignored) < 0)
 		log_error(h->launch->address, "%s", ignored.msg);
 	log_error(h->launch->address, "%s", e.msg);
 	if (proc_kill(h->vmm_fd, SIGKILL, &ignored) < 0)

@@ -35,6 +35,11 @@ struct launch {
 	struct codec_list argv;	    // char *: program (absolute) and arguments
 	struct codec_list binds;    // struct launch_bind
 	struct codec_list requests; // struct launch_request
+	// Of a load: what is loaded, and the seal of its manifest when it was found good.
+	char capture[41];
+	char capture_seal[65];
+	uint64_t begun_ms;	  // of prepare, on CLOCK_MONOTONIC
+	struct codec_list stages; // struct start_stage: what prepare took
 	// What the guest is told when it dials R.
 	char hostname[65];
 	ip_text guest_ip, gateway_ip;
@@ -44,6 +49,11 @@ struct launch {
 	struct codec_list probes;      // char *: words as of guest/probe.h
 	uint64_t ready_timeout_ms;
 };
+// A base of the pool, which many go on from, and not the instance's own.
+static inline bool launch_from_base(const struct launch *l)
+{
+	return l->mode == LAUNCH_LOAD && str_starts(l->capture, "base-");
+}
 extern const struct field launch_fields[];
 
 // In the same directory: start.json (state/result.h), written by the launcher's helper before

@@ -48,6 +48,7 @@ struct one { // a guest
 	int64_t deadline;
 	int wait_ms;
 	bool resumed; // its agent answers, whatever the record says
+	bool loaded;  // and has what its capture had
 };
 
 static const enum drive_kind pushed[] = { DRIVE_SECRETS, DRIVE_CONFIG };
@@ -85,7 +86,7 @@ static int rewrite(struct one *o, struct err *e)
 			err_clear(e); // a start that has not come that far yet
 			continue;
 		}
-		o->tell[k] = rewritten || *slot(&o->i, k) != o->want[k].number;
+		o->tell[k] = o->loaded || rewritten || *slot(&o->i, k) != o->want[k].number;
 		tell += o->tell[k];
 	}
 	return tell;
@@ -324,7 +325,8 @@ int push_resumed(const struct address *a, const struct push_call *c, struct push
 	struct one o = { .a = *a,
 			 .deadline = clock_ms() + c->guest_ms,
 			 .wait_ms = c->wait_ms,
-			 .resumed = true };
+			 .resumed = true,
+			 .loaded = c->loaded };
 	enum push_outcome outcome = PUSH_FAILED;
 
 	*ret = (struct push_row){ .schema_version = 1 };

@@ -25,6 +25,7 @@ struct push_call {
 	int wait_ms;  // for locks
 	int guest_ms; // for one guest, also until it has started
 	bool quiet;   // no warnings on stderr
+	bool loaded;  // of push_resumed: the guest has what its capture had, whatever is recorded
 };
 // All guests of the tenant that run, are paused or are being started, as rows in a list. Returns
 // how many failed.

@@ -31,15 +31,25 @@ static int check_names(const struct fc_base *b, struct err *e)
 
 int revision_open(const char *tenant, const char *pool, struct revision *ret, struct err *e)
 {
-	cleanup_buf struct buf text = BUF_INIT;
-	path_text dir, path;
+	char hash[65];
 
-	if (pool_revision(tenant, pool, ret->hash, e) < 0)
+	if (pool_revision(tenant, pool, hash, e) < 0)
 		return -e->no;
-	if (!ret->hash[0]) {
+	if (!hash[0]) {
 		(void)err_kind(e, ERR_STATE, "pool %s/%s has no image", tenant, pool);
 		return err_hint(e, "run 'mvm pool build %s/%s'", tenant, pool);
 	}
+	return revision_open_hash(tenant, pool, hash, ret, e);
+}
+
+int revision_open_hash(const char *tenant, const char *pool, const char *hash,
+		       struct revision *ret, struct err *e)
+{
+	cleanup_buf struct buf text = BUF_INIT;
+	path_text dir, path;
+
+	if (!hash[0] || strchr(hash, '/') || hash[0] == '.' || COPY(ret->hash, hash) < 0)
+		return err_kind(e, ERR_MISSING, "no image '%.64s'", hash);
 	path_pool(tenant, pool, dir);
 	path_join(path, dir, "artifacts/revisions");
 	path_join(dir, path, ret->hash);

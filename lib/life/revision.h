@@ -28,4 +28,7 @@ struct revision {
 // Kind state when the pool has no image yet, saying how to make one.
 int revision_open(const char *tenant, const char *pool, struct revision *ret,
 		  struct err *e) MUST_CHECK;
+// Another one that the pool still has; kind missing when it has not.
+int revision_open_hash(const char *tenant, const char *pool, const char *hash,
+		       struct revision *ret, struct err *e) MUST_CHECK;
 void revision_close(struct revision *r);

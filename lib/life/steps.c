@@ -10,6 +10,8 @@
 #include "life/backend.h"
 #include "life/held.h"
 #include "life/launch.h"
+#include "life/vm.h"
+#include "life/wake.h"
 #include "state/transition.h"
 #include "sys/cgroup.h"
 #include "sys/jail.h"
@@ -61,46 +63,104 @@ static int check_group(const struct proc_id *vmm, struct err *e)
 	return 0;
 }
 
-static void note_started(const struct held *h)
+static void note_started(const struct held *h, bool woken)
 {
 	const struct pool_resources *r = &h->pool.instance_resources;
 	struct audit_context by;
 
 	audit_context_of(h->store.dir, h->i.op.id, &by);
-	audit_note(&h->a, AUDIT_INSTANCE_STARTED, &by,
-		   "revision %s, ip %s, mac %s, vmm %s %s, vcpus %u, mem_mib %" PRIu64
+	audit_note(&h->a, woken ? AUDIT_INSTANCE_WOKEN : AUDIT_INSTANCE_STARTED, &by,
+		   "%s%s%srevision %s, ip %s, mac %s, vmm %s %s, vcpus %u, mem_mib %" PRIu64
 		   ", secrets epoch %" PRIu64 ", config version %" PRIu64,
+		   h->i.cold[0] ? "cold: " : "", h->i.cold, h->i.cold[0] ? "; " : "",
 		   h->i.revision_hash, h->i.net.guest_ip, h->i.net.mac,
 		   instance_vmm_names[h->i.vmm], h->i.vmm_version, r->vcpus, r->mem_mib,
 		   h->i.secrets_epoch, h->i.config_version);
 }
 
-int step_commit(const struct address *a, int wait_ms, struct err *e)
+// What was launched, where there is a word of it.
+static void find_launch(const struct address *a, struct launch *l)
+{
+	struct err e = { 0 };
+
+	if (launch_load(a->instance, l, &e) == 0 || e.kind == ERR_MISSING)
+		return;
+	log_warn(a->instance, "%s", e.msg);
+}
+
+// Before the locks are taken: guest and bridge may take their time.
+static int commit_load(const struct address *a, const struct launch *l, const struct proc_id *vmm,
+		       struct err *e)
+{
+	cleanup_fd int fd = vmm->pid ? proc_id_open(vmm, e) : -1;
+
+	if (!vmm->pid)
+		return err_usage(e, "MAINPID is not set");
+	return fd < 0 ? -e->no : wake_commit(a, l, fd, e);
+}
+
+static int check_starting(const struct instance *i, struct err *e)
+{
+	if (instance_has_op(i) && i->op.stage == OP_STARTING)
+		return 0;
+	return err_kind(e, ERR_STATE, "%s/%s/%s: no start is in flight", i->tenant_id, i->pool_id,
+			i->instance_id);
+}
+
+static int record_running(struct held *h, const struct launch *l, const struct proc_id *vmm,
+			  struct err *e)
+{
+	cleanup_start struct start_record r = { 0 };
+	bool loaded = l->mode == LAUNCH_LOAD;
+	struct err none = { 0 };
+
+	instance_set_status(&h->i, INSTANCE_RUNNING);
+	h->i.vmm_process.pid = (uint32_t)vmm->pid;
+	h->i.vmm_process.pid_start = vmm->start;
+	memcpy(h->i.boot_id, h->i.op.boot_id, sizeof(h->i.boot_id));
+	memcpy(h->i.last_started_at, h->i.status_since, sizeof(h->i.last_started_at));
+	h->i.failures = 0;
+	if (loaded && wake_note_base(h, l, e) < 0)
+		return -e->no;
+	if (launch_load_start(h->a.instance, &r, &none) == 0)
+		wake_keep_start(h, &r);
+	note_started(h, loaded && !launch_from_base(l));
+	instance_op_clear(&h->i);
+	return held_save(h, e);
+}
+
+static int commit(const struct address *a, const struct launch *l, const struct proc_id *vmm,
+		  int wait_ms, struct err *e)
 {
 	cleanup_held struct held h = HELD_NONE;
+	struct instance seen = { 0 };
+
+	if (instance_load(a, NULL, &seen, e) < 0 || check_starting(&seen, e) < 0)
+		return -e->no;
+	if (l->mode == LAUNCH_LOAD && commit_load(a, l, vmm, e) < 0)
+		return -e->no;
+	if (held_open(&h, a, wait_ms, e) < 0 || check_starting(&h.i, e) < 0)
+		return -e->no;
+	if (fault_point("life-commit"))
+		return err_sys(e, "fault");
+	return record_running(&h, l, vmm, e);
+}
+
+int step_commit(const struct address *a, int wait_ms, struct err *e)
+{
+	cleanup_launch struct launch l = { 0 };
 	struct proc_id vmm;
+	int r;
 
 	if (main_pid(&vmm, e) < 0)
 		return -e->no;
-	if (vmm.pid && check_group(&vmm, e) < 0) {
+	find_launch(a, &l);
+	r = vmm.pid ? check_group(&vmm, e) : 0;
+	if (r == 0)
+		r = commit(a, &l, &vmm, wait_ms, e);
+	if (r < 0 && (l.mode == LAUNCH_LOAD || e->kind != ERR_STATE))
 		launch_leave_error(a, e);
-		return -e->no;
-	}
-	if (held_open(&h, a, wait_ms, e) < 0)
-		return -e->no;
-	if (!instance_has_op(&h.i) || h.i.op.stage != OP_STARTING)
-		return err_kind(e, ERR_STATE, "%s: no start is in flight", h.address);
-	if (fault_point("life-commit"))
-		return err_sys(e, "fault");
-	instance_set_status(&h.i, INSTANCE_RUNNING);
-	h.i.vmm_process.pid = (uint32_t)vmm.pid;
-	h.i.vmm_process.pid_start = vmm.start;
-	memcpy(h.i.boot_id, h.i.op.boot_id, sizeof(h.i.boot_id));
-	memcpy(h.i.last_started_at, h.i.status_since, sizeof(h.i.last_started_at));
-	h.i.failures = 0;
-	note_started(&h);
-	instance_op_clear(&h.i);
-	return held_save(&h, e);
+	return r;
 }
 
 // The op that ends this run: the caller's, or for a stop by hand one of ours.
@@ -115,7 +175,8 @@ static int take_ending(const struct address *a, int wait_ms, struct instance *re
 		return -e->no;
 	// A start that is stopped half-way is a stop too: what it came from does not count any
 	// more.
-	if (h.i.op.stage != OP_ENDING && h.i.op.verb == DO_START)
+	if (h.i.op.stage != OP_ENDING &&
+	    (h.i.op.verb == DO_START || h.i.op.verb == DO_WAKE || h.i.op.verb == DO_SLEEP))
 		h.i.op.verb = DO_STOP;
 	if (h.i.op.stage != OP_ENDING && instance_op_take(&h.i, OP_ENDING, e) < 0)
 		return -e->no;
@@ -157,6 +218,16 @@ static int end_vmm(int vmm_fd, struct err *e)
 	return proc_wait_gone(vmm_fd, KILL_MS, e);
 }
 
+// One that is paused cannot be asked.
+static void resume_paused(const struct address *a)
+{
+	cleanup_vm struct vm vm = VM_NONE;
+	struct err e = { 0 };
+
+	if (vm_open(&vm, a, &e) < 0 || vm_run(&vm, &e) < 0)
+		log_info(a->instance, "%s", e.msg);
+}
+
 int step_drain(const struct address *a, int wait_ms, struct err *e)
 {
 	cleanup_fd int vmm_fd = -1;
@@ -175,6 +246,8 @@ int step_drain(const struct address *a, int wait_ms, struct err *e)
 		return 0;
 	if (fault_point("life-drain"))
 		return err_sys(e, "fault");
+	if (i.status == INSTANCE_WARM && i.op.verb != DO_SLEEP)
+		resume_paused(a);
 	if (i.op.verb != DO_SLEEP && tenant_load(a->tenant, &t, e) == 0 &&
 	    ask_guest(a, &t.net, &i, vmm_fd, drain_s, e) == 0 &&
 	    proc_wait_gone(vmm_fd, (int)drain_s * 1000, e) == 0)

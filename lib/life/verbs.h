@@ -5,14 +5,24 @@
 #pragma once
 #include "state/instance.h"
 
-// Boots (or, running already, does nothing). On failure the error is the start's own, with the
-// console's last lines.
-int verb_start(const struct address *a, int wait_ms, bool *ret_changed, struct err *e) MUST_CHECK;
+// Boots, goes on from memory or from a capture, or, running already, does nothing. On failure the
+// error is the start's own, with the console's last lines. cold: a capture is dropped first.
+int verb_start(const struct address *a, bool cold, int wait_ms, bool *ret_changed,
+	       struct err *e) MUST_CHECK;
+// The same for what was put to rest, or ended without having been asked to.
+int verb_wake(const struct address *a, int wait_ms, bool *ret_changed, struct err *e) MUST_CHECK;
+// Pauses in memory. force: also one that policy would have to leave alone yet.
+int verb_warm(const struct address *a, bool force, int wait_ms, bool *ret_changed,
+	      struct err *e) MUST_CHECK;
+// Captures and ends. force: that, without the guest's own programs, and also a guest that does not
+// come to rest, as it is.
+int verb_sleep(const struct address *a, bool force, int wait_ms, bool *ret_changed,
+	       struct err *e) MUST_CHECK;
+// Drops the capture of one that sleeps: it is stopped then.
+int verb_discard(const struct address *a, int wait_ms, bool *ret_changed, struct err *e) MUST_CHECK;
 int verb_stop(const struct address *a, bool force, int wait_ms, bool *ret_changed,
 	      struct err *e) MUST_CHECK;
 // Stops it if it runs, frees what the kernel and the backend hold, removes the record. Gone is
 // fine.
 int verb_destroy(const struct address *a, bool keep_volumes, int wait_ms, bool *ret_changed,
 		 struct err *e) MUST_CHECK;
-// Brings a record whose worker or VMM died into a state that is true; nothing to do is fine.
-int verb_repair(const struct address *a, int wait_ms, struct err *e) MUST_CHECK;

@@ -214,6 +214,7 @@ int snap_draft_seal(struct snap_draft *d, struct snap_manifest *m, const struct 
 {
 	mode_t mode = d->mark.kind == SNAP_BASE ? 0444 : 0600;
 	struct snap_parent *p = &m->parent;
+	struct snap_manifest again = { 0 };
 
 	m->schema_version = 1;
 	m->kind = d->mark.kind;
@@ -226,6 +227,10 @@ int snap_draft_seal(struct snap_draft *d, struct snap_manifest *m, const struct 
 		return err_wrap(e, "%s", d->ref);
 	if (fault_point("snap-seal") || snap_manifest_save(d->draft.dir, m, e) < 0)
 		return e->no ? err_wrap(e, "%s", d->ref) : err_sys(e, "%s", d->ref);
+	// One that nobody could read again is no capture.
+	if (snap_manifest_load(d->draft.dir, NULL, &again, e) < 0)
+		return err_wrap(e, "%s", d->ref);
+	snap_manifest_free(&again);
 	if (unlinkat(d->draft.dir, SNAP_MARK, 0) < 0)
 		return err_sys(e, "%s: remove " SNAP_MARK, d->ref);
 	return 0;

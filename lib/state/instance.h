@@ -75,6 +75,7 @@ struct instance { // in the order of their sizes; instance_fields has the order 
 	struct instance_idle idle_metrics;
 	uint64_t secrets_epoch;	 // what the guest has
 	uint64_t config_version; // what the guest has
+	uint64_t capture_mib;	 // what its captures take on the disk
 	struct instance_net net;
 	uint32_t schema_version; // 1
 	int status;		 // enum instance_status
@@ -91,6 +92,7 @@ struct instance { // in the order of their sizes; instance_fields has the order 
 	char vmm_version[32];
 	char boot_id[37];   // of the host's boot in which vmm_process runs; "" when none
 	char last_exit[32]; // cause of the last exit.json, "" when never
+	char cold[240];	    // why its last start was one from the disks although its memory was kept
 	char degraded[256]; // why reconcile gave up for now, ""
 	time_text status_since;
 	time_text retry_after;

@@ -8,6 +8,7 @@
 #define HASH_MAX 64
 
 const char *const pool_seccomp_names[] = { "baseline", "strict", NULL };
+const char *const pool_start_names[] = { "boot", "template", NULL };
 const char *const pool_compression_names[] = { "none", "lz4", "zstd", NULL };
 const char *const pool_egress_names[] = { "open", "allow", "none", NULL };
 
@@ -170,6 +171,8 @@ const struct field pool_fields[] = {
 	  .names = pool_seccomp_names, .doc = "system calls the VMM may make" },
 	{ FIELD_SLOT(struct pool, snapshot_compression, int), .kind = KIND_ENUM,
 	  .names = pool_compression_names, .doc = "how captures are packed" },
+	{ FIELD_SLOT(struct pool, start_from, int), .kind = KIND_ENUM, .names = pool_start_names,
+	  .doc = "what a start is: a boot, or the load of a base taken from a template" },
 	{ FIELD_SLOT(struct pool, metadata_enabled, bool), .kind = KIND_BOOL,
 	  .doc = "guests may ask the metadata service" },
 	{ FIELD_SLOT(struct pool, pinned, bool), .kind = KIND_BOOL,

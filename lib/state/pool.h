@@ -9,6 +9,9 @@
 enum pool_seccomp { POOL_SECCOMP_BASELINE, POOL_SECCOMP_STRICT };
 enum pool_compression { POOL_COMPRESSION_NONE, POOL_COMPRESSION_LZ4, POOL_COMPRESSION_ZSTD };
 enum pool_egress { POOL_EGRESS_OPEN, POOL_EGRESS_ALLOW, POOL_EGRESS_NONE };
+// What `start` of its instances is: a boot, or the load of the base of its image.
+enum pool_start { POOL_START_BOOT, POOL_START_TEMPLATE };
+extern const char *const pool_start_names[];
 extern const char *const pool_seccomp_names[];
 extern const char *const pool_compression_names[];
 extern const char *const pool_egress_names[];
@@ -76,6 +79,7 @@ struct pool {
 	struct pool_counts desired_counts;
 	int seccomp_policy;	  // enum pool_seccomp
 	int snapshot_compression; // enum pool_compression
+	int start_from;		  // enum pool_start
 	bool metadata_enabled;
 	bool pinned;   // never put to sleep by policy
 	bool critical; // left alone by reconcile

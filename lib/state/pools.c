@@ -253,6 +253,7 @@ static void apply_change(const struct pools_change *c, struct pool *p)
 	SET(egress_kbit, bandwidth.egress_kbit);
 	SET(metadata, metadata_enabled);
 	SET(pinned, pinned);
+	SET(start_from, start_from);
 	SET(critical, critical);
 	SET(start_timeout, runtime.start_timeout_s);
 	SET(drain_timeout, runtime.drain_timeout_s);

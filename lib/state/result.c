@@ -44,7 +44,7 @@ const struct field exit_fields[] = {
 	FIELD_END
 };
 
-static const struct field stage_fields[] = {
+const struct field start_stage_fields[] = {
 	{ FIELD_SLOT(struct start_stage, stage, char[32]), .kind = KIND_TEXT,
 	  .flags = FIELD_REQUIRED, .min = 1, .doc = "what was done" },
 	{ FIELD_SLOT(struct start_stage, ms, uint64_t), .kind = KIND_UINT, .flags = FIELD_REQUIRED,
@@ -66,7 +66,7 @@ const struct field start_fields[] = {
 	{ FIELD_SLOT(struct start_record, total_ms, uint64_t), .kind = KIND_UINT, .max = 1ULL << 40,
 	  .doc = "until the guest was ready" },
 	{ FIELD_SLOT(struct start_record, stages, struct codec_list), .kind = KIND_LIST, .max = 64,
-	  .sub = stage_fields, .item_size = sizeof(struct start_stage), .doc = "in order" },
+	  .sub = start_stage_fields, .item_size = sizeof(struct start_stage), .doc = "in order" },
 	{ FIELD_SLOT(struct start_record, error, struct result_error), .kind = KIND_RECORD,
 	  .flags = FIELD_NULLABLE, .sub = result_error_fields, .doc = "why it failed" },
 	FIELD_END

@@ -64,7 +64,7 @@ struct start_record {
 	struct codec_list stages; // of struct start_stage
 	struct result_error error;
 };
-extern const struct field start_fields[];
+extern const struct field start_fields[], start_stage_fields[];
 #define cleanup_start cleanup(start_free)
 void start_free(struct start_record *r);
 void start_stage_add(struct start_record *r, const char *stage, uint64_t ms);

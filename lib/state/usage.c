@@ -32,7 +32,7 @@ const struct field usage_fields[] = {
 	{ FIELD_SLOT(struct usage, total_mem_mib, uint64_t), .kind = KIND_UINT, .max = 1ULL << 52,
 	  .doc = "their memory" },
 	{ FIELD_SLOT(struct usage, total_disk_mib, uint64_t), .kind = KIND_UINT, .max = 1ULL << 52,
-	  .doc = "data disks of all, as asked for" },
+	  .doc = "data disks of all, as asked for, and captures" },
 	FIELD_END
 };
 
@@ -70,7 +70,7 @@ void usage_add(struct usage *u, const struct instance *i, const struct pool *p)
 	if (i && i->role == INSTANCE_ROLE_TEMPLATE)
 		return;
 	u->total_instances++;
-	u->total_disk_mib += p->instance_resources.data_disk_mib;
+	u->total_disk_mib += p->instance_resources.data_disk_mib + (i ? i->capture_mib : 0);
 	++*(i ? count_of(&u->instance_counts, as) : &u->instance_counts.damaged);
 	if (!uses_memory(as))
 		return;
@@ -191,4 +191,12 @@ int usage_check_warm(const struct tenant *t, const struct usage *u, const struct
 	bool counted = transition_usage(i) == INSTANCE_WARM;
 
 	return over(t, "max_warm", t->quotas.max_warm, u->instance_counts.warm - counted, 1, "", e);
+}
+
+// Nobody knows how much of the memory is in use before it is written.
+int usage_check_sleep(const struct tenant *t, const struct pool *p, const struct usage *u,
+		      struct err *e)
+{
+	return over(t, "max_disk_gib", t->quotas.max_disk_gib * 1024, u->total_disk_mib,
+		    p->instance_resources.mem_mib, " MiB", e);
 }

@@ -15,7 +15,7 @@ struct usage {
 	struct usage_counts instance_counts;
 	uint64_t total_vcpus;	 // of running, warm and damaged ones
 	uint64_t total_mem_mib;	 // of the same
-	uint64_t total_disk_mib; // data disks of all, as asked for
+	uint64_t total_disk_mib; // data disks of all, as asked for, and captures
 };
 extern const struct field usage_fields[];
 extern const struct field usage_counts_fields[];
@@ -39,3 +39,6 @@ int usage_check_start(const struct tenant *t, const struct pool *p, const struct
 // i is to be warm: max_warm.
 int usage_check_warm(const struct tenant *t, const struct usage *u, const struct instance *i,
 		     struct err *e) MUST_CHECK;
+// One of p is to be captured: max_disk_gib with all of its memory.
+int usage_check_sleep(const struct tenant *t, const struct pool *p, const struct usage *u,
+		      struct err *e) MUST_CHECK;

@@ -75,6 +75,30 @@ stands_for_vmm() { # TENANT/POOL/ID PID
 	echo "$edited" >"$file"
 }
 
+edit() { # TENANT/POOL/ID JQ-ARGUMENT...: changes its record
+	local file
+	file=$(record "$1")
+	shift
+	jq -c "$@" "$file" >"$BATS_TEST_TMPDIR/edited"
+	cat "$BATS_TEST_TMPDIR/edited" >"$file"
+}
+
+living() { # a process of this test; its pid is in $pid
+	sleep 1000 3>&- >/dev/null 2>&1 &
+	pid=$!
+	echo "$pid" >>"$BATS_TEST_TMPDIR/holders"
+}
+
+started_at() { awk '{ print $22 }' "/proc/$1/stat"; }
+
+# shellcheck disable=SC2016
+in_flight() { # ADDRESS VERB STAGE PID
+	edit "$1" --arg verb "$2" --arg stage "$3" --argjson pid "$4" \
+		--arg boot "$(</proc/sys/kernel/random/boot_id)" --argjson start "$(started_at "$4")" '
+		.op = { id: "o-00000001", verb: $verb, from: .status, stage: $stage,
+			since: "2026-01-01T00:00:00Z", boot_id: $boot, pid: $pid, pid_start: $start, spent: false }'
+}
+
 # All there is, in a form that compares: without what counts up, runs down or is drawn by lot, and
 # without the carrier, which the kernel sets later.
 links() {

@@ -117,6 +117,20 @@ create() { mvm-pool create "$@" --flake /f --profile minimal --cpus 2 --mem 256;
 	[ "$(mvm-pool info acme/web | jq -c '[.critical, .runtime.start_timeout_s]')" = "[true,5]" ]
 }
 
+@test "a pool starts by a boot, or from a template; nothing else" {
+	create acme/web
+	[ "$(mvm-pool info acme/web | jq -r .start_from)" = boot ]
+	run -0 mvm-pool update acme/web --start-from template
+	[ "$(jq -r '.start_from, .changed' <<<"$output" | xargs)" = "template true" ]
+	run -0 mvm-pool update acme/web --start-from template
+	[ "$(jq .changed <<<"$output")" = false ]
+	run -0 mvm-pool update acme/web --pinned on
+	[ "$(mvm-pool info acme/web | jq -r .start_from)" = template ]
+	refuses_untouched 2 mvm-pool update acme/web --start-from snapshot
+	create acme/other --start-from template
+	[ "$(mvm-pool info acme/other | jq -r .start_from)" = template ]
+}
+
 @test "update replaces the list of ways out, and another egress drops it" {
 	create acme/web
 	run -0 mvm-pool update acme/web --allow 192.0.2.0/24 --allow 10.0.0.0/8:53

@@ -6,6 +6,7 @@
 
 setup() {
 	load helper
+	load snap
 	fresh_state
 	vm=acme/web/i-0000002a
 	mvm-tenant create acme --net-id 7 --subnet 10.240.7.0/24 >/dev/null
@@ -18,96 +19,6 @@ setup() {
 	instance=$pool/instances/$made
 	snapshots=$instance/snapshots
 	mkdir -p "$snapshots"
-}
-
-# A sparse file of 2 MiB: PAGE=BYTE ... (BYTE 0 writes zeros)
-pages() { # FILE PAGE=BYTE...
-	perl -e '
-		open F, "+>", shift or die;
-		truncate F, 2 << 20 or die;
-		for (@ARGV) {
-			my ($p, $b) = split /=/;
-			sysseek F, $p * 4096, 0;
-			syswrite(F, chr($b) x 4096) == 4096 or die }' "$@"
-	sync "$1"
-}
-
-# The digest of FORMAT in the manual, over the pages that are given.
-pages_digest() { # content|data PAGE=BYTE...
-	perl -MDigest::SHA=sha256,sha256_hex -e '
-		my $form = shift; my %mib;
-		for (@ARGV) { my ($p, $b) = split /=/; next if $form eq "content" && !$b;
-			$mib{int($p / 256)}{$p % 256} = chr($b) x 4096 }
-		my $all = "mvm-pages-1\n" . pack("Q<", 2 << 20);
-		for my $n (sort { $a <=> $b } keys %mib) {
-			my $map = "\0" x 32;
-			vec($map, $_, 1) = 1 for keys %{$mib{$n}};
-			$all .= pack("Q<", $n) . sha256($map . join "", map { $mib{$n}{$_} } sort { $a <=> $b } keys %{$mib{$n}}) }
-		print sha256_hex($all)' "$@"
-}
-
-# The seal is over the text as it stands: `command jq` keeps its order.
-seal() { # DIR TEXT: a manifest without a seal
-	local sum
-	sum=$(sha256sum < <(printf %s "$2"))
-	printf '%s,"seal":"%s"}\n' "${2%\}}" "${sum%% *}" >"$1/manifest.json"
-}
-
-reseal() { # DIR FILTER: as if it had been written so
-	seal "$1" "$(command jq -c "del(.seal) | $2" "$1/manifest.json")"
-}
-
-manifest() { # DIR KIND FORM PARENT PARENT-SHA MEM-SHA FILE
-	local seen vmstate bytes
-	seen=$(stat -c '%i %.9Y' "$7") vmstate=$(sha256sum <"$1/vmstate") bytes=$(stat -c %s "$1/vmstate")
-	seal "$1" "$(command jq -nc --arg kind "$2" --arg form "$3" --arg parent "$4" --arg psha "$5" --arg sha "$6" \
-		--arg inode "${seen% *}" --arg mtime "${seen#* }" --arg vmstate "${vmstate%% *}" \
-		--argjson bytes "$bytes" --arg instance "${instance##*/}" '
-		{schema_version: 1, kind: $kind, name: null, created_at: "2026-01-01T00:00:00Z",
-		machine: {revision_hash: null, arch: "x86_64", vmm: "qemu", vmm_version: "0.1.0",
-			vmm_sha256: null, state_format: "1", accel: "tcg",
-			cpu: {vendor: "GenuineIntel", family: 6, model: 85, stepping: 4,
-				microcode: "0x1", flags_sha256: null},
-			cpu_template: "", host_kernel: "6.1", vcpus: 1, mem_mib: 2, pci: false,
-			agent_protocol: 1, devices: []},
-		guest: {tenant_id: "acme", pool_id: "web", instance_id: $instance,
-			guest_ip: "10.240.7.3", gateway_ip: "10.240.7.1", cidr: 24,
-			mac: "02:fc:00:07:00:03", disks: []},
-		parent: {ref: $parent, sha256: (if $psha == "" then null else $psha end)},
-		composed_from: null, vmstate: {bytes: $bytes, sha256: $vmstate},
-		memory: {form: $form, bytes: 2097152, sha256: $sha,
-			seen: {inode: $inode, mtime: $mtime}, pack: {bytes: 0, sha256: null}},
-		compression: "none", spent: false, spent_at: null}')"
-}
-
-gen() { # N PAGE=BYTE...: a full one
-	local dir=$snapshots/gen-$1
-	mkdir "$dir"
-	: >"$dir/lock"
-	echo "state $1" >"$dir/vmstate"
-	pages "$dir/mem" "${@:2}"
-	manifest "$dir" full mem none '' "$(pages_digest content "${@:2}")" "$dir/mem"
-	ln -sfn "gen-$1" "$snapshots/delta"
-}
-
-delta() { # N PARENT PAGE=BYTE...
-	local dir=$snapshots/gen-$1
-	mkdir "$dir"
-	: >"$dir/lock"
-	echo "state $1" >"$dir/vmstate"
-	pages "$dir/delta" "${@:3}"
-	manifest "$dir" delta delta "$2" "$(jq -r .memory.sha256 "$snapshots/$2/manifest.json")" \
-		"$(pages_digest data "${@:3}")" "$dir/delta"
-	ln -sfn "gen-$1" "$snapshots/delta"
-}
-
-base() { # HASH PAGE=BYTE...
-	local dir=$pool/snapshots/base-$1
-	mkdir -p "$dir"
-	: >"$dir/lock"
-	echo state >"$dir/vmstate"
-	pages "$dir/mem" "${@:2}"
-	manifest "$dir" base mem none '' "$(pages_digest content "${@:2}")" "$dir/mem"
 }
 
 two() { # gen-1, and gen-2 over it: page 3 becomes zero, 4 another, 300 new, 5 stays
@@ -188,6 +99,15 @@ flip_each() { # FILE STEP
 	[ "$(out .changed)" = false ]
 	run -0 snap verify "$vm"
 	[ "$(out '.[0].ok')" = true ]
+}
+
+@test "a base needs an image: 3, a pool that is there: 4, a pool's address: 2" {
+	refuses_untouched 2 snap base acme
+	refuses_untouched 2 snap base acme/../web
+	refuses_untouched 4 snap base acme/none
+	refuses_untouched 4 snap base none/web
+	refuses_untouched 3 snap base acme/web
+	[[ $stderr == *"acme/web"* ]]
 }
 
 @test "compose over a base leaves the base" {

@@ -20,10 +20,13 @@ setup() {
 }
 
 # Each of these is one action of the table, in an order in which they can be done to one instance.
-order=(StartFailed InstanceStarted GuestExec GuestShell GuestAttached GuestSignalled GuestCopied GuestForwarded SecretsDelivered
-	ConfigDelivered InstanceExited InstanceStopped GuestShutDown InstanceDestroyed)
+order=(StartFailed SnapshotCreated InstanceStarted InstanceWarmed InstanceWoken GuestExec GuestShell GuestAttached GuestSignalled GuestCopied GuestForwarded SecretsDelivered
+	ConfigDelivered InstanceExited InstanceStopped InstanceSlept SnapshotDeleted GuestShutDown InstanceDestroyed)
 do_StartFailed() { MVM_FAULT=life-prepare-drives:err=EIO run -1 mvm-instance start "$vm"; }
+do_SnapshotCreated() { mvm-snap base acme/web; }
 do_InstanceStarted() { up "$vm"; }
+do_InstanceWarmed() { mvm-instance warm --force "$vm"; }
+do_InstanceWoken() { mvm-instance wake "$vm"; }
 do_GuestExec() { mvm-guest exec "$vm" -- sh -c 'true CANARY-of-arguments'; }
 do_GuestShell() { mvm instance ssh "$vm" 'true CANARY-of-arguments'; }
 do_GuestAttached() {
@@ -51,6 +54,11 @@ do_InstanceStopped() {
 	up "$vm"
 	mvm-instance stop "$vm"
 }
+do_InstanceSlept() {
+	up "$vm"
+	mvm-instance sleep --force "$vm"
+}
+do_SnapshotDeleted() { mvm-instance discard "$vm"; }
 do_GuestShutDown() {
 	up "$vm"
 	mvm-guest shutdown --reason update "$vm"
@@ -75,7 +83,7 @@ entries() { # ACTION: those of its own request
 		entries "$action" >"$BATS_TEST_TMPDIR/found"
 		echo "$action: $(<"$BATS_TEST_TMPDIR/found")" >&2
 		jq -e --arg i "$id" --argjson uid "$(id -u)" 'length == 1 and all(.who.uid == $uid and .why == "reconcile"
-			and .instance_id == $i)' "$BATS_TEST_TMPDIR/found"
+			and .instance_id == (if .action == "SnapshotCreated" then null else $i end))' "$BATS_TEST_TMPDIR/found"
 	done
 	jq -e 'all(.outcome == "failed")' < <(entries StartFailed)
 	jq -e 'all(.outcome == "done" and (.detail | test("secrets epoch 0, config version 1$")))' < <(entries InstanceStarted)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include "guest/hook.h"
 #include "guest/proto.h"
 
 #include "tap.h"
@@ -129,6 +130,28 @@ TEST(exec_comes_back_and_needs_a_command)
 	refuse_other_lengths(&b, try_exec);
 	guest_exec_clear(&in);
 	guest_exec_clear(&out);
+}
+
+TEST(hook_has_a_hardware_address_only_for_a_template)
+{
+	struct guest_hook in = { .deadline_ms = 5, .mac = { 2, 0xfc, 0, 7, 0, 3 } }, out;
+	cleanup_buf struct buf plain = BUF_INIT, with = BUF_INIT;
+	struct err e = { 0 };
+
+	guest_hook_put(&plain, &in);
+	CHECK(guest_hook_get(plain.data, plain.len, &out, &e) == 0);
+	CHECK_INT(out.mac[5], 0);
+	in.flags = GUEST_HOOK_TEMPLATE;
+	guest_hook_put(&with, &in);
+	CHECK_INT(with.len, plain.len + sizeof(in.mac));
+	CHECK(guest_hook_get(with.data, with.len, &out, &e) == 0);
+	CHECK(memcmp(out.mac, in.mac, sizeof(in.mac)) == 0);
+	CHECK(guest_hook_get(with.data, plain.len, &out, &e) < 0);
+	err_clear(&e);
+	in.flags = 4;
+	with.len = 0;
+	guest_hook_put(&with, &in);
+	CHECK(guest_hook_get(with.data, with.len, &out, &e) < 0);
 }
 
 TEST(health_comes_back)

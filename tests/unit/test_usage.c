@@ -154,3 +154,27 @@ TEST(what_already_counts_is_not_counted_again)
 	CHECK(usage_check_start(&acme, &web, &u, &runs, &e) == 0);
 	CHECK(usage_check_warm(&acme, &u, &runs, &e) == 0);
 }
+
+TEST(captures_count_and_a_whole_memory_has_to_fit)
+{
+	cleanup_store struct store s = STORE_NONE;
+	const struct address a = { .tenant = "acme", .pool = "web", .instance = "i-00000001" };
+	struct instance i;
+	struct usage u;
+	struct err e = { 0 };
+
+	use_pool();
+	create("i-00000001", INSTANCE_SLEEPING, DO_NONE);
+	CHECK(store_lock(&s, STORE_INSTANCE, &a, 0, &e) == 0 &&
+	      instance_load(&a, NULL, &i, &e) == 0);
+	i.capture_mib = 300;
+	CHECK(instance_save(&s, &i, &e) == 0);
+	CHECK(usage_of_tenant(&acme, &u, &e) == 0);
+	CHECK_INT(u.total_disk_mib, 1324);
+	acme.quotas.max_disk_gib = 2;
+	CHECK(usage_check_sleep(&acme, &web, &u, &e) == 0);
+	u.total_disk_mib = 2048 - 512;
+	CHECK(usage_check_sleep(&acme, &web, &u, &e) == 0);
+	u.total_disk_mib++;
+	CHECK(usage_check_sleep(&acme, &web, &u, &e) < 0 && e.kind == ERR_QUOTA);
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT
+#include "life/ask.h"
+
+#include "audit/context.h"
+#include "base/log.h"
+#include "life/backend.h"
+#include "life/capture.h"
+#include "life/held.h"
+#include "life/steps.h"
+#include "life/vm.h"
+#include "state/usage.h"
+
+static bool to_running(enum action verb)
+{
+	return verb == DO_START || verb == DO_WAKE;
+}
+
+// --- what a dead predecessor left
+
+// An op is alive while its process lives or the backend still works on it.
+static int work_under_way(const struct instance *i, enum backend_status is, struct err *e)
+{
+	if (instance_op_check(i, e) < 0)
+		return -e->no;
+	if (is == BACKEND_ACTIVATING || is == BACKEND_DEACTIVATING)
+		return err_kind(e, ERR_UNAVAILABLE, "busy: the instance is %s",
+				is == BACKEND_ACTIVATING ? "being started" : "being stopped");
+	return 0;
+}
+
+// Asked for, and then nobody was there to do it: no step has told of it, nor will one.
+static void note_never_begun(const struct held *h)
+{
+	bool start = to_running((enum action)h->i.op.verb);
+	struct audit_context by;
+	struct err why = { 0 };
+
+	audit_context_of(h->store.dir, h->i.op.id, &by);
+	(void)err_kind(&why, ERR_FAILED, "%s was asked for and never begun",
+		       action_names[h->i.op.verb]);
+	(void)audit_note_failed(&h->a, start ? AUDIT_START_FAILED : AUDIT_INSTANCE_STOPPED, &by,
+				&why);
+}
+
+static int clear_asked(const struct address *a, const struct instance *seen, int wait_ms,
+		       struct err *e)
+{
+	cleanup_held struct held h = HELD_NONE;
+
+	if (held_open(&h, a, wait_ms, e) < 0)
+		return -e->no;
+	if (!str_eq(h.i.op.id, seen->op.id))
+		return 0;
+	note_never_begun(&h);
+	instance_op_clear(&h.i);
+	return held_save(&h, e);
+}
+
+// What was captured of a guest is older than its disks once its CPUs run again. A diff_base that is
+// still there says that no capture was begun.
+static int drop_half(const struct address *a, int wait_ms, struct err *e)
+{
+	cleanup_held struct held h = HELD_NONE;
+
+	if (held_open(&h, a, wait_ms, e) < 0)
+		return -e->no;
+	if (!h.i.diff_base.ref[0] && capture_drop_held(&h, e) < 0)
+		return -e->no;
+	return capture_sweep_held(&h, e);
+}
+
+// A guest that never answered is as it was, with its CPUs running.
+static void calm(const struct vm *vm)
+{
+	struct err e = { 0 };
+
+	if (vm_repair(vm, &e) < 0)
+		log_warn(vm->a.instance, "%s", e.msg);
+	err_clear(&e);
+	if (vm_thaw(vm, &e) < 0)
+		log_warn(vm->a.instance, "%s", e.msg);
+}
+
+static int put_back(const struct address *a, const struct instance *seen, int wait_ms,
+		    struct err *e)
+{
+	cleanup_vm struct vm vm = VM_NONE;
+	bool warm = seen->op.from == INSTANCE_WARM;
+
+	if (seen->op.verb == DO_SLEEP && drop_half(a, wait_ms, e) < 0)
+		return -e->no;
+	if (vm_open(&vm, a, e) < 0 || vm_run(&vm, e) < 0)
+		return -e->no;
+	calm(&vm);
+	return warm ? vm_pause(&vm, e) : 0;
+}
+
+int ask_undo(const struct address *a, const struct instance *seen, int wait_ms, struct err *e)
+{
+	if (put_back(a, seen, wait_ms, e) < 0)
+		return err_wrap(e, "undo the %s", action_names[seen->op.verb]);
+	return ask_done(a, seen->op.id, (enum instance_status)seen->op.from, AUDIT_ACTIONS, wait_ms,
+			e);
+}
+
+static int settle_working(const struct address *a, const struct instance *seen, bool ending,
+			  int wait_ms, struct err *e)
+{
+	if (ask_undo(a, seen, wait_ms, e) == 0 || !ending)
+		return e->no ? -e->no : 0;
+	log_warn(a->instance, "%s", e->msg);
+	err_clear(e);
+	return ask_done(a, seen->op.id, (enum instance_status)seen->op.from, AUDIT_ACTIONS, wait_ms,
+			e);
+}
+
+// What a dead op means (design.md section 4): asked is cleared; starting with a VM that runs is
+// ended, since nobody knows how far it got; of working the VM goes on; ending is stopped; what
+// claims to run and does not is finished.
+int ask_settle(const struct address *a, bool ending, int wait_ms, struct err *e)
+{
+	struct instance i = { 0 };
+	enum backend_status is;
+	bool claims, op;
+
+	if (instance_load(a, NULL, &i, e) < 0 || backend_status(a, &is, e) < 0)
+		return -e->no;
+	// Something that ended by itself, or was killed, is about to be gone: that moment is waited
+	// for.
+	if (is == BACKEND_DEACTIVATING && !instance_op_alive(&i) &&
+	    (backend_stop(a, false, e) < 0 || backend_status(a, &is, e) < 0 ||
+	     instance_load(a, NULL, &i, e) < 0))
+		return -e->no;
+	if (work_under_way(&i, is, e) < 0)
+		return -e->no;
+	claims = i.status == INSTANCE_RUNNING || i.status == INSTANCE_WARM;
+	op = instance_has_op(&i);
+	if (op && i.op.stage == OP_ASKED && clear_asked(a, &i, wait_ms, e) < 0)
+		return -e->no;
+	if (is == BACKEND_ACTIVE && op && i.op.stage == OP_WORKING)
+		return settle_working(a, &i, ending, wait_ms, e);
+	if (is == BACKEND_ACTIVE && op && (i.op.stage == OP_STARTING || i.op.stage == OP_ENDING))
+		return backend_stop(a, true, e);
+	if (is == BACKEND_INACTIVE && (claims || (op && i.op.stage != OP_ASKED)))
+		return step_finish(a, wait_ms, e);
+	return 0;
+}
+
+// --- the op
+
+// The pool says how young a guest policy leaves alone; a person knows better.
+static int check_age(const struct held *h, enum action verb, struct err *e)
+{
+	const struct pool_runtime *r = &h->pool.runtime;
+	bool warm = h->i.status == INSTANCE_WARM;
+	uint32_t least = warm ? r->min_warm_s : r->min_running_s;
+	struct audit_context by;
+	int64_t since, now;
+	time_text text;
+
+	audit_context_now(&by);
+	if (by.why != AUDIT_POLICY && by.why != AUDIT_RECONCILE)
+		return 0;
+	clock_utc(text);
+	if (clock_parse_utc(text, &now, e) < 0 ||
+	    clock_parse_utc(h->i.status_since, &since, e) < 0)
+		return -e->no;
+	if (now - since >= (int64_t)least)
+		return 0;
+	(void)err_kind(e, ERR_STATE, "%s: %s for %lld s, and the pool's %s is %u s",
+		       action_names[verb], instance_status_names[h->i.status],
+		       (long long)(now - since), warm ? "min_warm_s" : "min_running_s", least);
+	return err_hint(e, "--force does it all the same");
+}
+
+static int check_quota(const struct held *h, enum action verb, struct err *e)
+{
+	struct usage u = { 0 };
+	int r = 0;
+
+	if (usage_of_tenant(&h->tenant, &u, e) < 0)
+		return -e->no;
+	if (to_running(verb))
+		r = usage_check_start(&h->tenant, &h->pool, &u, &h->i, e);
+	else if (verb == DO_WARM)
+		r = usage_check_warm(&h->tenant, &u, &h->i, e);
+	else if (verb == DO_SLEEP)
+		r = usage_check_sleep(&h->tenant, &h->pool, &u, e);
+	if (r < 0)
+		audit_note_quota(&h->a, e);
+	return r;
+}
+
+static int allowed(const struct held *h, const struct ask *q, bool *ret_changed,
+		   const char **ret_cold, struct err *e)
+{
+	enum instance_status to;
+	bool ages = q->verb == DO_WARM || q->verb == DO_SLEEP;
+
+	if (transition_check_instance(q->verb, &h->i, &to, ret_cold, e) < 0)
+		return -e->no;
+	*ret_changed = (int)to != h->i.status;
+	if (!*ret_changed)
+		return 0;
+	if (ages && !q->force && check_age(h, q->verb, e) < 0)
+		return err_wrap(e, "%s", h->address);
+	return check_quota(h, q->verb, e);
+}
+
+int ask_op(const struct address *a, const struct ask *q, int wait_ms, struct instance *ret,
+	   bool *ret_changed, struct err *e)
+{
+	cleanup_held struct held h = HELD_NONE;
+	const char *cold = "";
+
+	if (held_open(&h, a, wait_ms, e) < 0)
+		return -e->no;
+	if (allowed(&h, q, ret_changed, &cold, e) < 0)
+		return err_object(e, "%s", h.address);
+	if (*ret_changed) {
+		if (instance_op_set(&h.i, (int)q->verb, e) < 0)
+			return -e->no;
+		h.i.op.stage = h.i.status == INSTANCE_WARM && to_running(q->verb) ? OP_WORKING
+										  : (int)q->stage;
+		if (to_running(q->verb) && h.i.status != INSTANCE_WARM)
+			base_cut(h.i.cold, sizeof(h.i.cold), "%s", q->cold ? q->cold : cold);
+		audit_context_leave(h.store.dir, h.i.op.id); // the steps act in this name
+		if (held_save(&h, e) < 0)
+			return -e->no;
+	}
+	if (ret)
+		*ret = h.i;
+	return 0;
+}
+
+int ask_done(const struct address *a, const char *op_id, enum instance_status status,
+	     enum audit_action action, int wait_ms, struct err *e)
+{
+	cleanup_held struct held h = HELD_NONE;
+
+	if (held_open(&h, a, wait_ms, e) < 0)
+		return -e->no;
+	if (!str_eq(h.i.op.id, op_id)) {
+		(void)err_kind(e, ERR_STATE, "%s: it ended meanwhile: the instance is %s",
+			       h.address, instance_status_names[h.i.status]);
+		return err_object(e, "%s", h.address);
+	}
+	if (action != AUDIT_ACTIONS)
+		audit_note(a, action, NULL, "%s", "");
+	instance_set_status(&h.i, status);
+	instance_op_clear(&h.i);
+	return held_save(&h, e);
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: MIT
+#include "life/base.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "life/base_impl.h"
+#include "life/capture.h"
+#include "snap/rules.h"
+
+#define START_WAIT_MS 170000 // of a start, for somebody who takes the base just now
+
+const struct field base_result_fields[] = {
+	{ FIELD_SLOT(struct base_result, schema_version, uint32_t), .kind = KIND_UINT, .doc = "1" },
+	{ FIELD_SLOT(struct base_result, ref, snap_ref), .kind = KIND_TEXT, .doc = "the base" },
+	{ FIELD_SLOT(struct base_result, changed, bool), .kind = KIND_BOOL,
+	  .doc = "it was taken now" },
+	{ FIELD_SLOT(struct base_result, revision_hash, char[65]), .kind = KIND_TEXT,
+	  .doc = "the image that it is of" },
+	{ FIELD_SLOT(struct base_result, sha256, char[65]), .kind = KIND_TEXT,
+	  .doc = "digest of its memory" },
+	{ FIELD_SLOT(struct base_result, allocated, uint64_t), .kind = KIND_UINT,
+	  .doc = "bytes of its memory on the disk" },
+	{ FIELD_SLOT(struct base_result, took_ms, uint64_t), .kind = KIND_UINT,
+	  .doc = "until it was there" },
+	FIELD_END
+};
+
+static void base_free(struct base *b)
+{
+	codec_free(snap_machine_fields, &b->machine);
+	pool_free(&b->p);
+}
+#define cleanup_base cleanup(base_free)
+
+static int describe(const struct vmm_choice *vmm, const struct revision *rev, struct base *b,
+		    struct err *e)
+{
+	const struct capture_of of = { .pool = &b->p, .revision = rev, .vmm = vmm };
+
+	if (capture_vm(&of, &b->machine, e) < 0)
+		return -e->no;
+	snap_base_ref(&b->machine, b->ref);
+	// One that cannot be loaded again is no base.
+	return snap_release_check(b->machine.vmm, b->machine.vmm_version, SNAP_USE_LOAD,
+				  b->machine.mem_mib, e);
+}
+
+static int base_open(const struct address *a, struct base *b, struct err *e)
+{
+	cleanup_revision struct revision rev = REVISION_NONE;
+	struct vmm_choice vmm = { 0 };
+
+	b->pool = *a;
+	b->pool.instance[0] = '\0';
+	if (tenant_load(a->tenant, &b->tenant, e) < 0 ||
+	    pool_load(a->tenant, a->pool, &b->p, e) < 0 ||
+	    revision_open(a->tenant, a->pool, &rev, e) < 0 || vmm_choose(&vmm, e) < 0)
+		return -e->no;
+	return describe(&vmm, &rev, b, e);
+}
+
+// Of one that has none yet: what it is going to be.
+static int data_bytes(const struct base *b, const struct address *a, uint64_t *ret, struct err *e)
+{
+	cleanup_store struct store s = STORE_NONE;
+	struct stat st;
+
+	*ret = b->p.instance_resources.data_disk_mib * MIB;
+	if (store_open(&s, STORE_INSTANCE, a, e) < 0)
+		return -e->no;
+	if (fstatat(s.dir, "volumes/" DATA_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		*ret = (uint64_t)st.st_size;
+	else if (errno != ENOENT)
+		return err_sys(e, "volumes/" DATA_FILE);
+	return 0;
+}
+
+int base_guest(const struct base *b, const struct address *a, struct snap_guest *ret, struct err *e)
+{
+	struct instance i = { 0 };
+	struct address at = b->pool;
+	uint64_t bytes;
+
+	if (data_bytes(b, a, &bytes, e) < 0)
+		return -e->no;
+	instance_init(&i, &at, &b->tenant, 0);
+	memcpy(ret->tenant_id, a->tenant, sizeof(ret->tenant_id));
+	memcpy(ret->pool_id, a->pool, sizeof(ret->pool_id));
+	memcpy(ret->instance_id, a->instance, sizeof(ret->instance_id));
+	memcpy(ret->guest_ip, i.net.guest_ip, sizeof(ret->guest_ip));
+	memcpy(ret->gateway_ip, i.net.gateway_ip, sizeof(ret->gateway_ip));
+	memcpy(ret->mac, i.net.mac, sizeof(ret->mac));
+	ret->cidr = i.net.cidr;
+	capture_drives(&b->p, bytes, &ret->disks);
+	return 0;
+}
+
+// --- made
+
+static bool is_there(const struct base *b, struct base_result *ret)
+{
+	cleanup_store struct store s = STORE_NONE;
+	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+	struct err ignored = { 0 };
+	struct stat st;
+
+	if (store_open(&s, STORE_POOL, &b->pool, &ignored) < 0 ||
+	    snap_gen_open(&s, b->ref, SNAP_UNLOCKED, 0, &g, &ignored) < 0)
+		return false;
+	memcpy(ret->ref, g.ref, sizeof(ret->ref));
+	memcpy(ret->revision_hash, g.m.machine.revision_hash, sizeof(ret->revision_hash));
+	memcpy(ret->sha256, g.m.memory.sha256, sizeof(ret->sha256));
+	if (fstatat(g.dir, SNAP_MEM, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		ret->allocated = (uint64_t)st.st_blocks * 512;
+	return true;
+}
+
+int base_make(const struct address *pool, int wait_ms, struct base_result *ret, struct err *e)
+{
+	cleanup_base struct base b = { .ref = "" };
+	int64_t begun = clock_ms();
+	cleanup_fd int lock = -1;
+
+	*ret = (struct base_result){ .schema_version = 1 };
+	if (base_open(pool, &b, e) < 0)
+		return -e->no;
+	lock = base_lock(pool, wait_ms, e);
+	if (lock < 0 || base_sweep(pool, wait_ms, e) < 0)
+		return -e->no;
+	if (is_there(&b, ret))
+		return 0;
+	if (fault_point("base-begun"))
+		return err_sys(e, "fault");
+	if (base_take(&b, wait_ms, e) < 0)
+		return -e->no;
+	if (!is_there(&b, ret))
+		return err_kind(e, ERR_FAILED, "%s is not there after it was taken", b.ref);
+	ret->changed = true;
+	ret->took_ms = (uint64_t)(clock_ms() - begun);
+	return 0;
+}
+
+static bool wants_base(const struct instance *i, const struct pool *p)
+{
+	return p->start_from == POOL_START_TEMPLATE && i->role != INSTANCE_ROLE_TEMPLATE;
+}
+
+int base_before_start(const struct address *a, int wait_ms, struct err *e)
+{
+	cleanup_base struct base b = { .ref = "" };
+	cleanup_pool struct pool p = { 0 };
+	struct base_result r = { 0 };
+	struct instance i = { 0 };
+
+	if (instance_load(a, NULL, &i, e) < 0 || pool_load(a->tenant, a->pool, &p, e) < 0)
+		return -e->no;
+	if (!wants_base(&i, &p) || i.status == INSTANCE_RUNNING || i.status == INSTANCE_WARM ||
+	    i.status == INSTANCE_SLEEPING)
+		return 0;
+	if (base_open(a, &b, e) < 0)
+		return -e->no;
+	return is_there(&b, &r) ? 0 : base_make(&b.pool, MAX(wait_ms, START_WAIT_MS), &r, e);
+}
+
+// --- used
+
+// Like a capture's, but for the guest: that of the template, with drives of the sizes of this
+// one's.
+static int wanted_of(const struct plan *p, const struct store *s, const struct base *b,
+		     struct snap_wanted *ret, struct err *e)
+{
+	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+
+	if (snap_gen_open(s, b->ref, SNAP_UNLOCKED, 0, &g, e) < 0 ||
+	    base_guest(b, &p->a, &ret->guest, e) < 0)
+		return -e->no;
+	memcpy(ret->guest.instance_id, g.m.guest.instance_id, sizeof(ret->guest.instance_id));
+	ret->machine = b->machine; // borrowed
+	return 0;
+}
+
+static int open_checked(const struct plan *p, const struct base *b, struct snap_gen *g,
+			struct err *e)
+{
+	const struct pages_cancel never = { .fd = -1 };
+	cleanup_store struct store s = STORE_NONE;
+	struct snap_wanted wanted = { 0 };
+	int r;
+
+	if (store_open(&s, STORE_POOL, &p->a, e) < 0)
+		return -e->no;
+	r = wanted_of(p, &s, b, &wanted, e);
+	if (r == 0)
+		r = snap_gen_open_as(&s, b->ref, SNAP_SHARED, p->wait_ms, &wanted, g, e);
+	codec_free(snap_guest_fields, &wanted.guest);
+	if (r < 0 || snap_may_load(&g->m, e) < 0)
+		return -e->no;
+	return snap_gen_verify(g, false, &never, NULL, e);
+}
+
+static int find(struct plan *p, struct err *e)
+{
+	cleanup_base struct base b = { .ref = "", .pool = p->a, .tenant = p->tenant };
+	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+
+	if (pool_load(p->a.tenant, p->a.pool, &b.p, e) < 0 ||
+	    describe(&p->vmm, &p->revision, &b, e) < 0 || open_checked(p, &b, &g, e) < 0)
+		return err_wrap(e, "base");
+	base_cut(p->launch.capture, sizeof(p->launch.capture), "%s", g.ref);
+	base_cut(p->launch.capture_seal, sizeof(p->launch.capture_seal), "%s", g.m.seal);
+	p->launch.mode = LAUNCH_LOAD;
+	return 0;
+}
+
+// Whatever speaks against it, a boot is as good, only slower.
+int base_prepare(struct plan *p, struct err *ret_refused, struct err *e)
+{
+	if (!wants_base(&p->i, &p->pool) || p->i.cold[0])
+		return 0;
+	if (fault_point("life-prepare-base"))
+		return err_sys(e, "fault");
+	if (find(p, ret_refused) == 0)
+		prepare_stage(p, "base");
+	return 0;
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+#include "life/capture.h"
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "life/held.h"
+#include "snap/list.h"
+#include "snap/packer.h"
+
+bool capture_there(const struct address *a)
+{
+	cleanup_store struct store s = STORE_NONE;
+	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+	struct err ignored = { 0 };
+	snap_ref ref = "";
+
+	return store_open(&s, STORE_INSTANCE, a, &ignored) == 0 &&
+	       snap_current(&s, ref, &ignored) == 0 && ref[0] &&
+	       snap_gen_open(&s, ref, SNAP_UNLOCKED, 0, &g, &ignored) == 0 && !g.m.spent;
+}
+
+int capture_disk_mib(const struct store *s, uint64_t *ret, struct err *e)
+{
+	struct codec_list rows = { 0 };
+	const struct snap_row *r;
+	uint64_t bytes = 0;
+
+	if (snap_list(s, &rows, e) < 0)
+		return -e->no;
+	r = rows.items;
+	for (size_t i = 0; i < rows.len; i++)
+		bytes += r[i].allocated;
+	codec_free_list(snap_row_fields, sizeof(*r), &rows);
+	*ret = (bytes + MIB - 1) / MIB;
+	return 0;
+}
+
+// What cannot be removed now is looked at again by the next gc.
+static void sweep(struct held *h)
+{
+	struct codec_list rows = { 0 };
+	struct err e = { 0 };
+
+	if (snap_gc(&h->store, NULL, false, &rows, &e) < 0 ||
+	    capture_disk_mib(&h->store, &h->i.capture_mib, &e) < 0)
+		log_warn(h->address, "%s", e.msg);
+	codec_free_list(gc_row_fields, sizeof(struct gc_row), &rows);
+}
+
+static bool has_capture(struct held *h, snap_ref ref)
+{
+	struct err damaged = { 0 };
+
+	// A link that leads nowhere known goes as well.
+	return snap_current(&h->store, ref, &damaged) < 0 || ref[0] || h->i.diff_base.ref[0] ||
+	       h->i.capture_mib;
+}
+
+int capture_drop_held(struct held *h, struct err *e)
+{
+	snap_ref ref = "";
+
+	if (!has_capture(h, ref))
+		return 0;
+	if (fault_point("life-capture-drop"))
+		return err_sys(e, "fault");
+	if (snap_set_current(&h->store, "", e) < 0)
+		return -e->no;
+	snap_base_after(SNAP_EV_ENDED, NULL, &h->i.diff_base);
+	if (held_save(h, e) < 0)
+		return -e->no;
+	return capture_sweep_held(h, e);
+}
+
+int capture_sweep_held(struct held *h, struct err *e)
+{
+	uint64_t before = h->i.capture_mib;
+
+	sweep(h);
+	return before == h->i.capture_mib ? 0 : held_save(h, e);
+}
+
+void capture_stop_packing(const struct address *a, int wait_ms)
+{
+	cleanup_store struct store s = STORE_NONE;
+	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+	struct err e = { 0 };
+	snap_ref ref = "";
+
+	if (store_open(&s, STORE_INSTANCE, a, &e) < 0 || snap_current(&s, ref, &e) < 0 || !ref[0])
+		return;
+	if (snap_packer_end(&s, ref, &e) < 0 ||
+	    snap_gen_open(&s, ref, SNAP_EXCLUSIVE, wait_ms, &g, &e) < 0)
+		log_info(a->instance, "%s", e.msg);
+}
+
+int capture_drop(const struct address *a, int wait_ms, struct err *e)
+{
+	cleanup_held struct held h = HELD_NONE;
+
+	if (held_open(&h, a, wait_ms, e) < 0)
+		return -e->no;
+	return capture_drop_held(&h, e);
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+// The capture that an instance would wake from: taken, found loadable, dropped. The order of calls
+// is that of docs/adr/012-snapshot-store.md.
+#pragma once
+#include "life/revision.h"
+#include "life/vmm.h"
+#include "snap/gen.h"
+#include "snap/rules.h"
+#include "state/pool.h"
+#include "state/tenant.h"
+
+#define CAPTURE_STATE  "capture-vmstate" // in the jail, for a load
+#define CAPTURE_MEMORY "capture-mem"
+
+// What a VM of this instance is here and now: the same fields for the manifest of a capture and for
+// what one has to be to be loaded. The caller frees it by capture_machine_free.
+struct capture_of {
+	const struct address *a;
+	const struct instance *i;
+	const struct tenant *tenant;
+	const struct pool *pool;
+	const struct revision *revision;
+	const struct vmm_choice *vmm;
+};
+int capture_machine(const struct capture_of *c, struct snap_wanted *ret, struct err *e) MUST_CHECK;
+// The machine alone, of the image, VMM and pool: no instance is needed.
+int capture_vm(const struct capture_of *c, struct snap_machine *ret, struct err *e) MUST_CHECK;
+// An instance's own drives by their sizes; data_bytes 0: it has no data disk.
+void capture_drives(const struct pool *p, uint64_t data_bytes, struct codec_list *to);
+void capture_machine_free(struct snap_wanted *w);
+
+// Would a wake find something to load? Not: there is none, it is spent, or it cannot be read.
+bool capture_there(const struct address *a);
+// No wake loads what there is: the link goes, and diff_base with it. Then what nobody refers to is
+// removed, and the record says what is left. None is fine.
+int capture_drop(const struct address *a, int wait_ms, struct err *e) MUST_CHECK;
+// The same for a caller that holds the locks; the record is saved by him.
+struct held;
+int capture_drop_held(struct held *h, struct err *e) MUST_CHECK;
+// Only what nobody refers to goes.
+int capture_sweep_held(struct held *h, struct err *e) MUST_CHECK;
+// Before it is removed: who packs it leaves off, and is waited for. What fails here fails again where
+// the capture is removed.
+void capture_stop_packing(const struct address *a, int wait_ms);
+// What its captures take on the disk, in MiB, rounded up.
+int capture_disk_mib(const struct store *s, uint64_t *ret, struct err *e) MUST_CHECK;

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+#include "life/vm.h"
+
+#include <fcntl.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "fc/api.h"
+
+#define API_MS	  2000	// until the socket of a VMM that runs answers
+#define PAUSE_MS  35000 // the VMM itself waits up to 30 s for its CPUs
+#define AGENT_MS  20000 // until the agent has taken a connection
+#define AGAIN_MS  50
+#define REPAIR_MS 20000
+#define THAW_MS	  30000
+// A capture's memory is written at this rate at least, beside a while for the rest.
+#define WRITE_MIB_S 8
+#define CREATE_MS   60000
+
+static int load_records(struct vm *v, const struct address *a, struct err *e)
+{
+	v->a = *a;
+	if (tenant_load(a->tenant, &v->tenant, e) < 0 || instance_load(a, &v->tenant, &v->i, e) < 0)
+		return -e->no;
+	v->uid = name_uid(v->tenant.net.tenant_net_id, v->i.net.offset);
+	return 0;
+}
+
+static int open_jail(struct vm *v, struct err *e)
+{
+	return jail_open(instance_vmm_names[v->i.vmm], v->a.instance, v->uid, &v->jail, e);
+}
+
+int vm_open(struct vm *v, const struct address *a, struct err *e)
+{
+	if (load_records(v, a, e) < 0)
+		return -e->no;
+	const struct proc_id id = { (pid_t)v->i.vmm_process.pid, v->i.vmm_process.pid_start };
+
+	v->gone = proc_id_open(&id, e);
+	if (v->gone < 0)
+		return err_kind(e, ERR_UNAVAILABLE, "its VMM does not run any more");
+	return open_jail(v, e);
+}
+
+int vm_open_started(struct vm *v, const struct address *a, int vmm_fd, struct err *e)
+{
+	if (load_records(v, a, e) < 0)
+		return -e->no;
+	v->gone = fcntl(vmm_fd, F_DUPFD_CLOEXEC, 3);
+	return v->gone < 0 ? err_sys(e, "duplicate a descriptor") : open_jail(v, e);
+}
+
+void vm_close(struct vm *v)
+{
+	jail_close(&v->jail);
+	base_closep(&v->gone);
+	*v = (struct vm)VM_NONE;
+}
+
+// --- the VMM
+
+static int call(const struct vm *v, const char *method, const char *path, const struct field *tab,
+		const void *body, int timeout_ms, struct err *e)
+{
+	cleanup_api struct api *api = NULL;
+	cleanup_buf struct buf text = BUF_INIT;
+
+	codec_print(tab, body, &text);
+	if (api_open(v->jail.run, "api.sock", v->uid, clock_ms() + API_MS, v->gone, &api, e) < 0)
+		return -e->no;
+	return api_call(api, method, path, buf_text(&text), timeout_ms, NULL, e);
+}
+
+int vm_pause(const struct vm *v, struct err *e)
+{
+	const struct fc_vm body = { FC_PAUSED };
+
+	return call(v, "PATCH", "/vm", fc_vm_fields, &body, PAUSE_MS, e);
+}
+
+int vm_run(const struct vm *v, struct err *e)
+{
+	const struct fc_vm body = { FC_RESUMED };
+
+	return call(v, "PATCH", "/vm", fc_vm_fields, &body, PAUSE_MS, e);
+}
+
+int vm_create(const struct vm *v, enum fc_snapshot_type type, const char *state, const char *memory,
+	      uint64_t mem_mib, struct err *e)
+{
+	cleanup_free char *state_path = base_printf("/snap/%s", state);
+	cleanup_free char *memory_path = base_printf("/snap/%s", memory);
+	const struct fc_snapshot_create body = { .snapshot_path = state_path,
+						 .mem_file_path = memory_path,
+						 .snapshot_type = (int)type };
+	int timeout = CREATE_MS + (int)MIN(mem_mib * 1000 / WRITE_MIB_S, 3600000u);
+
+	return call(v, "PUT", "/snapshot/create", fc_snapshot_create_fields, &body, timeout, e);
+}
+
+// --- the agent
+
+typedef int (*ask_fn)(struct guest_conn *c, const struct guest_hook *h, struct guest_hook_done *ret,
+		      struct err *e);
+
+static int fill_net(const struct vm *v, struct guest_net *net, struct err *e)
+{
+	if (ip_parse(v->i.net.guest_ip, &net->address, e) < 0 ||
+	    ip_parse(v->i.net.gateway_ip, &net->gateway, e) < 0)
+		return -e->no;
+	net->prefix = (uint8_t)v->i.net.cidr;
+	return COPY(net->hostname, v->a.instance) < 0 ? err_set(e, ENAMETOOLONG, "hostname") : 0;
+}
+
+static int ask_once(const struct vm *v, ask_fn fn, const struct guest_hook *h, struct err *e)
+{
+	const struct guest_place at = {
+		.dirfd = v->jail.run, .name = "v.sock", .uid = v->uid, .gone_fd = v->gone
+	};
+	cleanup_guest struct guest_conn *c = NULL;
+
+	if (guest_open(&at, clock_ms() + AGENT_MS, &c, e) < 0)
+		return -e->no;
+	return fn(c, h, NULL, e);
+}
+
+// An agent that undoes something just now is asked again.
+static int ask(const struct vm *v, ask_fn fn, uint32_t flags, uint32_t deadline_ms, struct err *e)
+{
+	struct guest_hook h = { .deadline_ms = deadline_ms, .flags = flags };
+	int64_t until = clock_ms() + AGENT_MS;
+
+	if (fill_net(v, &h.net, e) < 0)
+		return -e->no;
+	name_mac_bytes(v->tenant.net.tenant_net_id, v->i.net.offset, h.mac);
+	while (ask_once(v, fn, &h, e) < 0) {
+		if (e->kind != ERR_UNAVAILABLE || clock_left(until) < AGAIN_MS)
+			return -e->no;
+		err_clear(e);
+		clock_sleep_ms(AGAIN_MS);
+	}
+	return 0;
+}
+
+int vm_quiesce(const struct vm *v, uint32_t deadline_ms, bool quiet, struct err *e)
+{
+	return ask(v, guest_prepare_sleep, quiet ? GUEST_HOOK_QUIET : 0, deadline_ms, e);
+}
+
+int vm_leave(const struct vm *v, uint32_t deadline_ms, struct err *e)
+{
+	return ask(v, guest_prepare_sleep, GUEST_HOOK_TEMPLATE, deadline_ms, e);
+}
+
+int vm_adopt(const struct vm *v, struct err *e)
+{
+	return ask(v, guest_repair, GUEST_HOOK_TEMPLATE, REPAIR_MS, e);
+}
+
+int vm_repair(const struct vm *v, struct err *e)
+{
+	return ask(v, guest_repair, 0, REPAIR_MS, e);
+}
+
+// A program of the guest's own that fails comes after all that was frozen goes on.
+int vm_thaw(const struct vm *v, struct err *e)
+{
+	struct err why = { 0 };
+
+	if (ask(v, guest_thaw, 0, THAW_MS, &why) == 0)
+		return 0;
+	if (ask(v, guest_thaw, GUEST_HOOK_QUIET, THAW_MS, e) < 0)
+		return -e->no;
+	log_warn(v->a.instance, "%s", why.msg);
+	return 0;
+}

@@ -1,0 +1,241 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# shellcheck disable=SC2016,SC2034,SC2154,SC2030,SC2031
+# Warm, sleep, wake, discard and their steps as far as they go without a guest: records and captures
+# are set as a VMM would have left them. With guests: tests/e2e/sleep.bats.
+
+setup() {
+	load helper
+	load net
+	load snap
+	net_setup
+	export MVM_BACKEND=direct MVM_VMM=qemu
+	vm=acme/web/i-0000000a
+	rundir=$MVM_RUN_DIR/instances/i-0000000a
+	tenant acme 7 10.20.7.0/24
+	instance acme/web i-0000000a
+	pool=$MVM_STATE_DIR/tenants/acme/pools/web
+	instance=$pool/instances/i-0000000a
+	snapshots=$instance/snapshots
+	mkdir -p "$rundir"
+}
+
+teardown() {
+	net_teardown
+}
+
+step() { within mvm-instance "$@"; }
+field() { mvm-instance info "$1" | jq -r "$2"; }
+linked() { readlink "$snapshots/delta"; }
+
+sleeping() { # with gen-1 to wake from
+	gen 1 3=7
+	set_status "$vm" sleeping
+}
+
+# An image of the right shape, which boots nothing.
+image() {
+	mkdir -p "$BATS_TEST_TMPDIR/image"
+	printf '\177ELF kernel' >"$BATS_TEST_TMPDIR/image/vmlinux"
+	printf 'root' >"$BATS_TEST_TMPDIR/image/rootfs.erofs"
+	jq -n '{schema_version: 1, system: "x86_64-linux", profile: "minimal", kernel_release: "6.1",
+		rootfs: "rootfs.erofs", init: "/init", boot_args: "console=ttyS0"}' >"$BATS_TEST_TMPDIR/image/mvm-image.json"
+	within mvm-pool-build build acme/web --from "$BATS_TEST_TMPDIR/image" >/dev/null
+	edit "$vm" --arg r "$(mvm-pool info acme/web | jq -r .revision)" '.revision_hash = $r | .vmm = "qemu" | .vmm_version = "0.1.0"'
+}
+
+dead() { # VERB STAGE: a verb that was killed there
+	local id
+	living
+	id=$pid
+	in_flight "$vm" "$1" "$2" "$id"
+	kill -9 "$id"
+	wait "$id" || true
+}
+
+@test "3: each verb refuses the states that it does not fit, names both, and changes nothing" {
+	while read -r from verb; do
+		set_status "$vm" "$from"
+		refuses_untouched 3 step "$verb" "$vm"
+		[[ $stderr == *"$verb: not from $from to "* ]]
+	done <<-'END'
+		created warm
+		created sleep
+		created wake
+		created discard
+		stopped warm
+		stopped sleep
+		sleeping warm
+	END
+	edit "$vm" '.status = "stopped" | .last_exit = "asked"'
+	refuses_untouched 3 step wake "$vm"
+	[[ $stderr == *"wake: not from stopped to running"* ]]
+	for verb in warm sleep wake discard explain; do
+		refuses 4 step "$verb" acme/web/i-000000ff
+		refuses 2 step "$verb"
+		refuses 2 step "$verb" ../x
+	done
+}
+
+@test "what is so already is no change" {
+	while read -r is verb; do
+		set_status "$vm" "$is"
+		[ "$verb $(step "$verb" "$vm" | jq .changed)" = "$verb false" ]
+	done <<-'END'
+		sleeping sleep
+		stopped stop
+		stopped discard
+	END
+}
+
+@test "finish of a wake that failed: it sleeps on, unless its capture was spent, is damaged or gone" {
+	sleeping
+	for harm in true 'reseal "$snapshots/gen-1" ".spent = true | .spent_at = .created_at"' \
+		'truncate -s 40 "$snapshots/gen-1/manifest.json"' 'rm "$snapshots/delta"'; do
+		echo "--- $harm" >&2
+		rm -rf "${snapshots:?}"/*
+		sleeping
+		eval "$harm"
+		living
+		in_flight "$vm" wake starting "$pid"
+		EXIT_CODE=exited EXIT_STATUS=1 step finish "$vm"
+		[ "$(field "$vm" '[.last_exit, .op] | map(tostring) | join(" ")')" = "start-failed null" ]
+		if [ "$harm" = true ]; then
+			[ "$(field "$vm" .status)" = sleeping ]
+			[ "$(linked)" = gen-1 ]
+		else
+			[ "$(field "$vm" .status)" = stopped ]
+		fi
+	done
+}
+
+@test "a sleep that was killed when all but the stop was done is one; before that the VM has ended" {
+	gen 1 3=7
+	set_status "$vm" running
+	dead sleep ending
+	step settle "$vm"
+	[ "$(field "$vm" '[.status, .last_exit, .op] | map(tostring) | join(" ")')" = "sleeping asked null" ]
+	[ "$(linked)" = gen-1 ]
+	# and this one's VMM has ended with it: what was captured is older than the disks
+	set_status "$vm" running
+	dead sleep working
+	step settle "$vm"
+	[ "$(field "$vm" '[.status, .last_exit, .op] | map(tostring) | join(" ")')" = "stopped killed null" ]
+	set_status "$vm" sleeping
+	dead wake asked
+	step settle "$vm"
+	[ "$(field "$vm" '[.status, .op] | map(tostring) | join(" ")')" = "sleeping null" ]
+}
+
+@test "8: work in flight of a living process is named by every verb" {
+	living
+	for verb in warm sleep wake discard settle; do
+		set_status "$vm" running
+		in_flight "$vm" sleep working "$pid"
+		refuses_untouched 8 step "$verb" "$vm"
+		[[ $stderr == *"busy: sleep is working (pid $pid)"* ]]
+	done
+}
+
+@test "a capture that is not of this machine is not loaded: from the disks, with the field as the cause" {
+	image
+	sleeping
+	step prepare "$vm"
+	[ "$(jq -r .mode "$rundir/launch.json")" = boot ]
+	[[ $(field "$vm" .cold) == *"machine: "*"the capture has "*", here it is "* ]]
+	[ ! -L "$snapshots/delta" ] && [ ! -e "$snapshots/gen-1" ]
+	[ "$(field "$vm" '[.diff_base, .capture_mib] | map(tostring) | join(" ")')" = "null 0" ]
+	# the TAP of a boot is on its bridge
+	within ip -j link show tn7i3 | jq -e '.[0].master == "br-tenant-7"'
+	EXIT_CODE=exited EXIT_STATUS=1 step finish "$vm"
+	[ "$(field "$vm" .status)" = stopped ]
+}
+
+@test "a capture that is locked, or a disk that is full, is no reason to lose it" {
+	image
+	sleeping
+	flock "$snapshots/gen-1/lock" sleep 1000 3>&- &
+	echo $! >>"$BATS_TEST_TMPDIR/holders"
+	MVM_FAULT=life-prepare-capture:err=ENOSPC refuses 1 step prepare "$vm"
+	EXIT_CODE=exited EXIT_STATUS=1 step finish "$vm"
+	[ "$(field "$vm" '[.status, .cold] | map(tostring) | join(" ")')" = "sleeping null" ]
+	[ "$(linked)" = gen-1 ]
+}
+
+# A process of that pid which began at another time is somebody else's.
+@test "a wake ends who packs its capture, and nobody else" {
+	image
+	sleeping
+	living
+	jq -nc --argjson pid "$pid" --arg boot "$(cat /proc/sys/kernel/random/boot_id)" \
+		'{schema_version: 1, pid: $pid, pid_start: 1, boot_id: $boot}' >"$snapshots/gen-1/packer.json"
+	step prepare "$vm"
+	kill -0 "$pid"
+	EXIT_CODE=exited EXIT_STATUS=1 step finish "$vm"
+	for harm in '' '{"pid":1}' '{"schema_version":1,"pid":0,"pid_start":1,"boot_id":"x"}'; do
+		rm -rf "${snapshots:?}"/*
+		sleeping
+		edit "$vm" '.op = null | .cold = null'
+		printf '%s\n' "$harm" >"$snapshots/gen-1/packer.json"
+		step prepare "$vm"
+		[[ $(field "$vm" .cold) == *"machine: "* ]]
+		EXIT_CODE=exited EXIT_STATUS=1 step finish "$vm"
+	done
+	rm -rf "${snapshots:?}"/*
+	gen 1 3=7 300=2
+	edit "$vm" '.op = null | .cold = null | .status = "sleeping"'
+	MVM_FAULT=pack-write:sleep=3000@1 mvm-snap pack "$vm" --compression lz4 >/dev/null 2>"$BATS_TEST_TMPDIR/packer" 3>&- &
+	local packer=$! ended=0
+	eventually test -e "$snapshots/gen-1/packer.json"
+	step prepare "$vm"
+	wait "$packer" || ended=$?
+	cat "$BATS_TEST_TMPDIR/packer" >&2
+	[ "$ended" = 8 ]
+	[[ $(field "$vm" .cold) == *"machine: "* ]]
+}
+
+@test "discard drops the capture, killed anywhere it is not woken from" {
+	sleeping
+	edit "$vm" '.capture_mib = 1'
+	run -0 --separate-stderr step discard "$vm"
+	[ "$(jq -r '[.changed, .status, .capture_mib] | map(tostring) | join(" ")' <<<"$output")" = "true stopped 0" ]
+	[ ! -L "$snapshots/delta" ] && [ ! -e "$snapshots/gen-1" ]
+	[ "$(mvm-audit list acme --action SnapshotDeleted | jq length)" = 1 ]
+	for point in store-save replace-rename life-discarded life-capture-drop snap-gc; do
+		rm -rf "${snapshots:?}"/*
+		sleeping
+		edit "$vm" '.op = null | .last_exit = "asked"'
+		run -137 env MVM_FAULT=$point:kill nsenter --target "$net" --net --mount mvm-instance discard "$vm"
+		[ "$(field "$vm" .status)" = sleeping ] || refuses 3 step wake "$vm"
+		[ "$(field "$vm" .status)" != sleeping ] || [ "$(linked)" = gen-1 ]
+	done
+}
+
+@test "explain tells what a wake would load, or why it would not, as JSON and as a table" {
+	run -0 --separate-stderr step explain "$vm"
+	[ "$(jq -c '[.status, .start, .sleep, .last_exit, .capture, .next_parent]' <<<"$output")" = '["created",null,null,null,null,null]' ]
+	sleeping
+	[ "$(step explain "$vm" | jq -c '[.capture, .capture_bad]')" = '["gen-1",null]' ]
+	reseal "$snapshots/gen-1" '.spent = true | .spent_at = .created_at'
+	[[ $(step explain "$vm" | jq -r .capture_bad) == *spent* ]]
+	rm "$snapshots/delta"
+	[[ $(step explain "$vm" | jq -r .capture_bad) == *"no capture"* ]]
+	run -0 step explain "$vm" -o table
+	[[ ${output,,} == *sleeping* ]]
+	echo '{"schema_version":1}' >"$instance/start.json"
+	refuses 1 step explain "$vm"
+	[[ $stderr == *start.json*at* ]]
+}
+
+@test "mvm-snap load is of no use without a VMM, and refuses what is not for it" {
+	refuses 2 mvm-snap load "$vm"
+	refuses 2 mvm-snap load "$vm" --vmm-fd 1
+	refuses 2 mvm-snap load "$vm" --vmm-fd 77
+	[[ $stderr == *"--vmm-fd"* ]]
+	exec 9</dev/null
+	refuses 2 mvm-snap load "$vm" --vmm-fd 9
+	[[ $stderr == *"--vmm-fd"* ]]
+	run -0 mvm-snap load --help
+	[[ $output == *--vmm-fd* ]]
+	[[ $(mvm-snap --help) != *"load what"* ]]
+}
