@@ -15,12 +15,9 @@ static uint64_t arg_guest_ms = 20000, arg_version;
 static const char *arg_key;
 
 static const struct opt set_opts[] = {
-	{ 0, OPT_FLAG, "no-push", NULL, "let guests that run keep what they have", &arg_no_push, 0,
-	  0, NULL, NULL },
-	{ 0, OPT_MS, "timeout", "TIME", "how long one guest may take (default 20s)", &arg_guest_ms,
-	  100, 600000, NULL, NULL },
-	{ 0, OPT_FLAG, "dry-run", NULL, "tell what would change, change nothing", &arg_dry_run, 0,
-	  0, NULL, NULL },
+	OPT_NO_PUSH(arg_no_push),
+	OPT_GUEST_TIMEOUT(arg_guest_ms),
+	OPT_DRY_RUN(arg_dry_run),
 	OPT_END,
 };
 static const struct opt get_opts[] = {

@@ -27,6 +27,23 @@ struct push_call {
 	bool quiet;   // no warnings on stderr
 	bool loaded;  // of push_resumed: the guest has what its capture had, whatever is recorded
 };
+// Rows of base/tool.h's option table, for each verb whose change is pushed.
+#define OPT_NO_PUSH(to)                                                                            \
+	{                                                                                          \
+		0, OPT_FLAG, "no-push", NULL, "let guests that run keep what they have", &(to), 0, \
+			0, NULL, NULL                                                              \
+	}
+#define OPT_GUEST_TIMEOUT(to_ms)                                                           \
+	{                                                                                  \
+		0, OPT_MS, "timeout", "TIME", "how long one guest may take (default 20s)", \
+			&(to_ms), 100, 600000, NULL, NULL                                  \
+	}
+#define OPT_DRY_RUN(to)                                                                           \
+	{                                                                                         \
+		0, OPT_FLAG, "dry-run", NULL, "tell what would change, change nothing", &(to), 0, \
+			0, NULL, NULL                                                             \
+	}
+
 // All guests of the tenant that run, are paused or are being started, as rows in a list. Returns
 // how many failed.
 int push_tenant(const char *tenant, const struct push_call *c, struct buf *out,

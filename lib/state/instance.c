@@ -175,14 +175,6 @@ void instance_init(struct instance *i, const struct address *a, const struct ten
 	memcpy(i->status_since, i->created_at, sizeof(i->status_since));
 }
 
-void instance_address(const struct instance *i, struct address *out)
-{
-	*out = (struct address){ 0 };
-	memcpy(out->tenant, i->tenant_id, sizeof(out->tenant));
-	memcpy(out->pool, i->pool_id, sizeof(out->pool));
-	memcpy(out->instance, i->instance_id, sizeof(out->instance));
-}
-
 static int check_net(const struct instance *i, const struct tenant *t, struct err *e)
 {
 	struct instance_net want;

@@ -110,7 +110,6 @@ extern const struct field instance_op_fields[];
 // makes a template (role template; guest_ip is the network's base address and never used).
 void instance_init(struct instance *i, const struct address *a, const struct tenant *t,
 		   uint32_t offset);
-void instance_address(const struct instance *i, struct address *out);
 // Checks the record against its address and, when t is not NULL, against the tenant's network.
 int instance_check(const struct instance *i, const struct address *a, const struct tenant *t,
 		   struct err *e) MUST_CHECK;

@@ -164,7 +164,7 @@ fails() { # STATUS FAULT COMMAND...
 shape() {
 	"$AIDS/tree" "$MVM_STATE_DIR/tenants/acme" 'audit.lo*' revisions '.?*' lock '*.sealed' '[0-9]*.json' builds.jsonl
 }
-count() { mvm-audit list acme --action "$1" -o jsonl | grep -c '"outcome":"done"' || true; }
+count() { mvm-audit list acme --action "$1" | jq '[.[] | select(.outcome == "done")] | length'; }
 
 @test "killed at any point there may be a line without its deed, never a deed without its line" {
 	do_TenantCreated

@@ -19,9 +19,7 @@ e2e_setup_file() {
 		export MVM_IMAGE=${MVM_IMAGE:-/usr/share/mvm/image}
 	fi
 	mvm-tenant create acme --net-id 7 --subnet 10.240.7.0/24 --max-running 32 --max-vcpus 64
-	mvm-pool create acme/web --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 \
-		--start-timeout 170s
-	mvm-pool-build build acme/web --from "$MVM_IMAGE"
+	new_pool acme/web 128
 }
 
 e2e_teardown_file() {
@@ -74,6 +72,12 @@ up() { # ADDRESS...
 if [[ ${MVM_RING:-e2e} == node ]]; then
 	mvm-guest() { timeout --foreground --kill-after=5 90 mvm-guest "$@"; }
 fi
+
+new_pool() { # TENANT/POOL MIB [OPTION...]: with the tests' image
+	mvm-pool create "$1" --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem "$2" \
+		--start-timeout 170s "${@:3}"
+	mvm-pool-build build "$1" --from "$MVM_IMAGE"
+}
 
 new_instance() { # prints the address of a fresh one
 	mvm-instance create "${1:-acme/web}" -o name

@@ -7,9 +7,7 @@ load e2e
 
 setup_file() {
 	e2e_setup_file
-	mvm-pool create acme/files --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 320 \
-		--start-timeout 170s
-	mvm-pool-build build acme/files --from "$MVM_IMAGE"
+	new_pool acme/files 320
 	VM=$(new_instance acme/files)
 	export VM
 	up "$VM"
@@ -194,9 +192,7 @@ digest() { sha256sum | cut -d' ' -f1; }
 
 @test "the data drive is frozen for a sleep and takes writes after the wake" {
 	local vm
-	mvm-pool create acme/data --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 --data-disk 64 \
-		--start-timeout 170s
-	mvm-pool-build build acme/data --from "$MVM_IMAGE"
+	new_pool acme/data 128 --data-disk 64
 	vm=$(new_instance acme/data)
 	up "$vm"
 	mvm-guest exec "$vm" -- sh -c '(while :; do echo x >>/data/count; sync; done) >/dev/null 2>&1 &'

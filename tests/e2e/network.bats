@@ -11,9 +11,7 @@ setup_file() {
 	[[ -z ${MVM_BUILD-} ]] || FRAME=$MVM_BUILD/test/frame
 	export SLOW=$((${MVM_TEST_SLOW:-1} > 1 ? 4 : 1))
 	mvm-tenant create globex --net-id 8 --subnet 10.240.8.0/24
-	mvm-pool create globex/web --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 \
-		--start-timeout 170s
-	mvm-pool-build build globex/web --from "$MVM_IMAGE"
+	new_pool globex/web 128
 	make_outside
 	A1=$(new_instance) A2=$(new_instance) B1=$(new_instance globex/web) B2=$(new_instance globex/web)
 	export A1 A2 B1 B2

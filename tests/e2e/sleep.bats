@@ -7,9 +7,7 @@ load e2e
 
 setup_file() {
 	e2e_setup_file
-	mvm-pool create acme/bed --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 \
-		--data-disk 64 --start-timeout 60s --drain-timeout 10s
-	mvm-pool-build build acme/bed --from "$MVM_IMAGE"
+	new_pool acme/bed 128 --data-disk 64 --drain-timeout 10s
 }
 
 setup() {
@@ -427,9 +425,7 @@ drift() { # ADDRESS
 packed() { [[ $(captures "$1" '.[0].form') == pack ]]; }
 
 @test "a pool that packs: the capture is packed behind the sleep, and a wake before or after it has all" {
-	mvm-pool create acme/packed --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 \
-		--data-disk 64 --start-timeout 60s --drain-timeout 10s --snapshot-compression zstd
-	mvm-pool-build build acme/packed --from "$MVM_IMAGE"
+	new_pool acme/packed 128 --data-disk 64 --drain-timeout 10s --snapshot-compression zstd
 	vm=$(new_instance acme/packed)
 	up "$vm" >/dev/null
 	guest "$vm" 'mkdir -p /run/t && head -c 3000000 /dev/urandom >/run/t/f && sha256sum /run/t/f >/run/t/sum'

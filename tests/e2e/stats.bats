@@ -7,9 +7,7 @@ load e2e
 
 setup_file() {
 	e2e_setup_file
-	mvm-pool create acme/store --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 \
-		--data-disk 64 --start-timeout 170s
-	mvm-pool-build build acme/store --from "$MVM_IMAGE"
+	new_pool acme/store 128 --data-disk 64
 	VM=$(new_instance acme/store)
 	up "$VM"
 	export VM

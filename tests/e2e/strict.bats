@@ -8,9 +8,7 @@ load e2e
 
 setup_file() {
 	e2e_setup_file
-	mvm-pool create acme/tight --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 \
-		--seccomp strict --start-timeout 170s
-	mvm-pool-build build acme/tight --from "$MVM_IMAGE"
+	new_pool acme/tight 128 --seccomp strict
 	BASE=$(new_instance)
 	TIGHT=$(new_instance acme/tight)
 	export BASE TIGHT

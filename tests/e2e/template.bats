@@ -7,9 +7,7 @@ load e2e
 
 setup_file() {
 	e2e_setup_file
-	mvm-pool create acme/mould --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 \
-		--data-disk 64 --start-timeout 60s --drain-timeout 10s --start-from template
-	mvm-pool-build build acme/mould --from "$MVM_IMAGE"
+	new_pool acme/mould 128 --data-disk 64 --drain-timeout 10s --start-from template
 	mvm-config set acme colour='"green"' --no-push
 }
 

@@ -150,9 +150,7 @@ status_is() { # KEY PATTERN
 @test "a strict guest runs under the unit, and a forbidden call ends it with its cause" {
 	local vm qemu
 	alone
-	mvm-pool create acme/tight --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem 128 \
-		--seccomp strict --start-timeout 170s
-	mvm-pool-build build acme/tight --from "$MVM_IMAGE"
+	new_pool acme/tight 128 --seccomp strict
 	vm=$(new_instance acme/tight)
 	up "$vm"
 	mvm-guest exec "$vm" -- true

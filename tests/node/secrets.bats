@@ -17,7 +17,7 @@ setup_file() {
 }
 
 teardown_file() {
-	rm -f /etc/credstore/mvm-key /root/mvm-key
+	rm -f /etc/credstore/mvm-key
 	e2e_teardown_file
 }
 
@@ -71,7 +71,7 @@ secret() { # VALUE: as mvm-secrets(8) says
 }
 
 @test "without its key a start is refused, says why, and leaves nothing" {
-	mv /etc/credstore/mvm-key /root/mvm-key
+	mv /etc/credstore/mvm-key "$BATS_FILE_TMPDIR/mvm-key"
 	refuses 7 mvm-instance start "$VM"
 	[[ $stderr == *"secrets.key is missing"* ]]
 	[[ -z $(find /run/mvm/secrets -mindepth 1) ]]
@@ -79,5 +79,5 @@ secret() { # VALUE: as mvm-secrets(8) says
 	head -c 32 /dev/urandom >/etc/credstore/mvm-key
 	refuses 7 mvm-instance start "$VM"
 	[[ $stderr == *"sealed with another key"* ]]
-	mv /root/mvm-key /etc/credstore/mvm-key
+	mv "$BATS_FILE_TMPDIR/mvm-key" /etc/credstore/mvm-key
 }
