@@ -148,6 +148,12 @@ static int on_around(void *arg, uint8_t type, const struct guest_hook *h, struct
 	return machine_around(type, h, steps, e);
 }
 
+static bool on_at_once(void *arg, uint8_t type, const struct guest_hook *h)
+{
+	(void)arg;
+	return machine_at_once(type, h);
+}
+
 static int on_changed(void *arg, enum guest_drive which, const char *user,
 		      const uint8_t digest[GUEST_DIGEST], struct err *e)
 {
@@ -171,8 +177,15 @@ static void be_patient(void)
 
 static int run(struct guestd *g, struct err *e)
 {
-	static const struct agent_hooks hooks = { on_welcome, on_down,	   on_dial_ended,
-						  on_around,  WORKER_FILE, on_changed };
+	static const struct agent_hooks hooks = {
+		.welcome = on_welcome,
+		.down = on_down,
+		.dial_ended = on_dial_ended,
+		.around = on_around,
+		.at_once = on_at_once,
+		.worker_file = WORKER_FILE,
+		.changed = on_changed,
+	};
 
 	g->signals = sig_open(e, SIGCHLD, SIGTERM, SIGINT, SIGUSR1, SIGUSR2, SIGPWR, 0);
 	if (g->signals < 0)

@@ -79,8 +79,10 @@ static void greet(void *arg)
 	static const uint8_t none[MUX_NONCE];
 	struct mux *m = arg;
 	bool host = m->role == MUX_HOST;
+	int wait_ms = host ? m->hello_ms : MUX_NOTICE_MS;
 	struct err e = { 0 };
 
+	m->hello_ms = MIN(m->hello_ms * 2, MUX_HELLO_MAX_MS);
 	loop_remove(m->hello_timer);
 	m->hello_timer = NULL;
 	if (m->up || m->port_gone)
@@ -94,8 +96,7 @@ static void greet(void *arg)
 			mux_put_frame(&m->tx, 0, MUX_HELLO_ACK, 0, none, sizeof(none));
 	}
 	mux_flush(m);
-	(void)!loop_add_timer(m->loop, clock_ms() + (host ? MUX_HELLO_MS : MUX_NOTICE_MS), greet, m,
-			      &m->hello_timer, &e);
+	(void)!loop_add_timer(m->loop, clock_ms() + wait_ms, greet, m, &m->hello_timer, &e);
 }
 
 // A number that no earlier session had is all that is needed: it is no secret.
@@ -108,6 +109,7 @@ static void fresh_nonce(struct mux *m)
 	}
 	m->nonce[0] |= 1; // session 0 means none
 	m->session = mux_get32(m->nonce);
+	m->hello_ms = MUX_HELLO_MS;
 }
 
 static void session_end(struct mux *m)

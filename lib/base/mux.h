@@ -12,7 +12,8 @@
 //
 // A port keeps stale bytes: after a restore the guest may be in the middle of an old frame, and old
 // bytes of the guest may come first. So the host starts with MUX_PAYLOAD + header zero bytes and
-// HELLO, repeated every 200 ms until HELLO_ACK with its nonce; it discards all before that. The
+// HELLO, repeated (after 20 ms, then ever later, at last every 200 ms) until HELLO_ACK with its
+// nonce; it discards all before that. The
 // guest delivers only whole frames of the present session with a right checksum; after a bad one it
 // scans for the next HELLO. A new HELLO ends the old session: every connection of it is closed.
 // A guest without a session says so once a second (HELLO_ACK with session and nonce 0), so that a
@@ -43,7 +44,7 @@ struct mux_ops {
 
 struct mux;
 // port_fd: non-blocking, owned by the caller; a guest's port without a host (POLLHUP, read 0,
-// EAGAIN) is polled again after 50 ms, not spun on.
+// EAGAIN) is polled again after 10 ms, not spun on.
 int mux_new(struct loop *l, int port_fd, enum mux_role role, const struct mux_ops *ops, void *arg,
 	    struct mux **ret, struct err *e) MUST_CHECK;
 void mux_free(struct mux *m); // closes every connection

@@ -8,12 +8,13 @@
 // answers to the peer, which are bounded as long as it keeps to the protocol.
 #define MUX_TX_BUSY 65536u
 // A peer that makes us answer and does not read is not read either.
-#define MUX_TX_FULL   524288u
-#define MUX_BUCKETS   512u
-#define MUX_RX	      (16 * (MUX_HEAD + MUX_PAYLOAD))
-#define MUX_HELLO_MS  200
-#define MUX_NOTICE_MS 1000
-#define MUX_REST_MS   50
+#define MUX_TX_FULL	 524288u
+#define MUX_BUCKETS	 512u
+#define MUX_RX		 (16 * (MUX_HEAD + MUX_PAYLOAD))
+#define MUX_HELLO_MS	 20 // until the first repeat; doubles up to MUX_HELLO_MAX_MS
+#define MUX_HELLO_MAX_MS 200
+#define MUX_NOTICE_MS	 1000
+#define MUX_REST_MS	 10
 
 struct mux_conn {
 	struct mux *m;
@@ -42,6 +43,7 @@ struct mux {
 	void *arg;
 	struct loop_source *src, *hello_timer, *rest_timer;
 	bool up, busy;
+	int hello_ms; // until the next one
 	uint32_t session;
 	uint8_t nonce[MUX_NONCE];
 	struct buf tx;

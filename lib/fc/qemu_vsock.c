@@ -27,13 +27,15 @@ struct qemu_vsock {
 	size_t caller_count;
 };
 
-// Somebody who connected to the socket: until the request is whole, then until the guest answers.
+// Somebody who connected to the socket: until the request is whole, then until the guest listens at
+// all, then until it answers.
 struct caller {
 	struct qemu_vsock *v;
 	struct caller *next;
 	struct loop_source *src, *timer;
 	int fd; // the mux's once it was dialled; still good to write to
-	bool dialled;
+	bool whole, dialled;
+	uint32_t port;
 	char line[REQUEST_MAX];
 	size_t len;
 };
@@ -107,26 +109,71 @@ static int take_line(struct caller *c)
 	return -1;
 }
 
-static void request(void *arg, uint32_t events)
+static void dial(struct caller *c)
 {
-	struct caller *c = arg;
-	int r = take_line(c);
 	struct err e = { 0 };
-	uint32_t port;
 
-	(void)events;
-	if (r > 0)
-		return;
-	if (r < 0 || parse_request(c->line, &port) < 0) {
-		caller_free(c);
-		return;
-	}
 	loop_remove(c->src);
 	loop_remove(c->timer);
 	c->src = c->timer = NULL;
 	c->dialled = true;
-	if (mux_dial(c->v->mux, port, c->fd, answered, c, &e) < 0)
+	if (mux_dial(c->v->mux, c->port, c->fd, answered, c, &e) < 0)
 		caller_free(c);
+}
+
+static void went_away(void *arg, uint32_t events)
+{
+	(void)events;
+	caller_free(arg);
+}
+
+// A guest that was loaded a moment ago, or boots, has the time that the request has, as upstream.
+static void await_guest(struct caller *c)
+{
+	struct err e = { 0 };
+
+	loop_remove(c->src);
+	c->src = NULL;
+	// what it may have sent already is for the guest, so only a hang-up is of interest
+	if (loop_add_fd(c->v->loop, c->fd, 0, went_away, c, &c->src, &e) < 0)
+		caller_free(c);
+}
+
+static void request(void *arg, uint32_t events)
+{
+	struct caller *c = arg;
+	int r = take_line(c);
+
+	(void)events;
+	if (r > 0)
+		return;
+	if (r < 0 || parse_request(c->line, &c->port) < 0) {
+		caller_free(c);
+		return;
+	}
+	c->whole = true;
+	if (mux_is_up(c->v->mux))
+		dial(c);
+	else
+		await_guest(c);
+}
+
+static struct caller *first_waiting(const struct qemu_vsock *v)
+{
+	struct caller *c = v->callers;
+
+	while (c && (!c->whole || c->dialled))
+		c = c->next;
+	return c;
+}
+
+static void guest_listens(void *arg)
+{
+	struct qemu_vsock *v = arg;
+	struct caller *c;
+
+	while ((c = first_waiting(v)))
+		dial(c);
 }
 
 static void accepted(void *arg, uint32_t events)
@@ -194,7 +241,7 @@ static int bind_at(int root_fd, const char *path, struct err *e)
 	return steal_fd(&sock);
 }
 
-static const struct mux_ops ops = { .dialled = dialled };
+static const struct mux_ops ops = { .dialled = dialled, .up = guest_listens };
 
 int qemu_vsock_new(struct loop *l, int root_fd, const char *uds_path, int port_fd,
 		   struct qemu_vsock **ret, struct err *e)

@@ -24,6 +24,9 @@ struct agent_hooks {
 	// the deadline. NULL: there are none.
 	int (*around)(void *arg, uint8_t type, const struct guest_hook *h,
 		      struct guest_steps *steps, struct err *e);
+	// True: what is asked runs no program and waits for nobody, and is done in the agent's own
+	// process, before another one would have begun. NULL: nothing is so.
+	bool (*at_once)(void *arg, uint8_t type, const struct guest_hook *h);
 	const char *worker_file; // as of guest/worker.h, or NULL
 	// SECRETS_CHANGED, CONFIG_CHANGED (guest/drive.h): reads that drive again; user owns
 	// secrets. On failure what was read before stays. NULL: there are no drives.

@@ -121,26 +121,34 @@ static int take_answer(struct hook *h, struct guest_hook_done *done, struct err 
 
 static void undo(struct agent *a)
 {
-	const struct job job = { a,
-				 GUEST_THAW,
-				 { .deadline_ms = UNDO_MS, .flags = GUEST_HOOK_QUIET },
-				 0 };
+	const struct job job = {
+		a, GUEST_THAW, { .deadline_ms = UNDO_MS, .flags = GUEST_HOOK_QUIET }, 0
+	};
 	struct err e = { 0 };
 
 	if (start(a, NULL, &job, &e) < 0)
 		agent_say(a, "undo: %s", e.msg);
 }
 
-static void send_done(struct hook *h, const struct guest_hook_done *done)
+static void send_done(struct agent *a, struct conn *c, uint8_t type,
+		      const struct guest_hook_done *done)
 {
 	cleanup_buf struct buf b = BUF_INIT;
 
-	agent_say(h->a, "%s: done in %u ms", name_of(h->type), done->elapsed_ms);
-	if (!h->c)
+	agent_say(a, "%s: done in %u ms", name_of(type), done->elapsed_ms);
+	if (!c)
 		return;
 	guest_hook_done_put(&b, done);
-	agent_conn_send(h->c, GUEST_HOOK_DONE, 0, b.data, b.len);
-	agent_conn_finish(h->c);
+	agent_conn_send(c, GUEST_HOOK_DONE, 0, b.data, b.len);
+	agent_conn_finish(c);
+}
+
+static void note_state(struct agent *a, uint8_t type, bool done)
+{
+	if (type == GUEST_SLEEP)
+		a->asleep = done;
+	if (type == GUEST_THAW && done)
+		a->asleep = false;
 }
 
 // Its process has ended and all that it wrote is here.
@@ -162,11 +170,8 @@ static void finish(struct hook *h)
 	else if (r < 0)
 		answer_error(h, &e);
 	else
-		send_done(h, &done);
-	if (h->type == GUEST_SLEEP)
-		a->asleep = r == 0;
-	if (h->type == GUEST_THAW && r == 0)
-		a->asleep = false;
+		send_done(a, h->c, h->type, &done);
+	note_state(a, h->type, r == 0);
 	if (h->type == GUEST_SLEEP && r < 0)
 		undo(a);
 	if (h->c)
@@ -250,6 +255,11 @@ static int start(struct agent *a, struct conn *c, const struct job *job, struct 
 	return 0;
 }
 
+static void guest_steps_clear(struct guest_steps *s)
+{
+	guest_hook_done_clear(&s->done);
+}
+
 static int answer_at_once(struct conn *c, const char *why)
 {
 	cleanup(guest_hook_done_clear) struct guest_hook_done done = { 0 };
@@ -260,6 +270,24 @@ static int answer_at_once(struct conn *c, const char *why)
 	guest_hook_done_put(&b, &done);
 	agent_conn_send(c, GUEST_HOOK_DONE, 0, b.data, b.len);
 	agent_conn_finish(c);
+	return 0;
+}
+
+static int do_at_once(struct conn *c, const struct job *job, struct err *e)
+{
+	cleanup(guest_steps_clear) struct guest_steps steps = { .fd = -1 };
+	const struct guest_words *said = &steps.done.steps;
+	struct agent *a = c->a;
+	int64_t start = clock_ms();
+
+	if (a->hooks.around(a->arg, job->type, &job->want, &steps, e) < 0) {
+		agent_say(a, "%s: %s", name_of(job->type), e->msg);
+		return err_wrap(e, "%s: %s", name_of(job->type),
+				said->count ? guest_words_at(said, said->count - 1) : "");
+	}
+	steps.done.elapsed_ms = (uint32_t)(clock_ms() - start);
+	note_state(a, job->type, true);
+	send_done(a, c, job->type, &steps.done);
 	return 0;
 }
 
@@ -279,6 +307,8 @@ int agent_hook_start(struct conn *c, const struct guest_head *head, const uint8_
 	// What never slept has nothing to wake; what is left frozen all the same is freed.
 	if (head->type == GUEST_THAW && !a->asleep)
 		job.want.flags |= GUEST_HOOK_QUIET;
+	if (a->hooks.at_once && a->hooks.at_once(a->arg, job.type, &job.want))
+		return do_at_once(c, &job, e);
 	agent_conn_set_timer(c, 0);
 	c->state = CONN_HOOK;
 	return start(a, c, &job, e);

@@ -9,7 +9,8 @@
 void machine_boot(void);
 // Host name, clock, random numbers, eth0, resolver.
 int machine_network(const struct guest_net *net, struct err *e) MUST_CHECK;
-// The card's hardware address.
+// The name of the card (of IFNAMSIZ bytes) that the above is done to, and its hardware address.
+int machine_card(char out[static 16], struct err *e) MUST_CHECK;
 int machine_mac(const uint8_t mac[6], struct err *e) MUST_CHECK;
 // By ARP, after the card is on another bridge.
 int machine_announce(const struct guest_net *net, struct err *e) MUST_CHECK;
@@ -23,11 +24,13 @@ int machine_drives(const char *user, uint32_t *ret_found, struct err *e) MUST_CH
 // place when it is mounted again; kind unavailable when somebody has a file of it open.
 int machine_data(bool *ret_found, struct err *e) MUST_CHECK;
 int machine_data_leave(struct err *e) MUST_CHECK;
-// GUEST_SLEEP, GUEST_REPAIR and GUEST_THAW, in a process that the agent has made for it.
+// GUEST_SLEEP, GUEST_REPAIR and GUEST_THAW, in a process that the agent has made for it, or in its
+// own where at_once says so (agent.h).
 struct guest_hook;
 struct guest_steps;
 int machine_around(uint8_t type, const struct guest_hook *h, struct guest_steps *steps,
 		   struct err *e) MUST_CHECK;
+bool machine_at_once(uint8_t type, const struct guest_hook *h);
 int machine_repair(const struct guest_hook *h, struct guest_steps *steps, struct err *e) MUST_CHECK;
 int machine_boot_id(struct err *e) MUST_CHECK; // a new one in /run/mvm/boot-id
 void machine_worker(const char *user);	       // may write guest/worker.h's file from now on

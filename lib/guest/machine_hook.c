@@ -12,7 +12,9 @@
 #include "base/proc.h"
 #include "guest/hook.h"
 
-#define HOOKS_MAX 64
+#define HOOKS_MAX  64
+#define SYSTEMD	   "/run/systemd/system"
+#define WAKE_HOOKS "/etc/mvm/wake.d"
 
 static int64_t left(int64_t deadline)
 {
@@ -74,7 +76,7 @@ static int start_target(const char *target, struct guest_steps *steps, int64_t d
 {
 	const char *const argv[] = { "systemctl", "start", target, NULL };
 
-	if (access("/run/systemd/system", F_OK) < 0)
+	if (access(SYSTEMD, F_OK) < 0)
 		return 0;
 	guest_step(steps, "start %s", target);
 	return run(argv, target, 5, deadline, e);
@@ -186,7 +188,16 @@ static int wake(const struct guest_hook *h, struct guest_steps *steps, int64_t d
 		return 0;
 	if (start_target("mvm-wake.target", steps, deadline, e) < 0)
 		return -e->no;
-	return run_hooks("/etc/mvm/wake.d", steps, deadline, e);
+	return run_hooks(WAKE_HOOKS, steps, deadline, e);
+}
+
+// Ours alone; a wake of a guest with programs of its own takes a process that can be killed.
+bool machine_at_once(uint8_t type, const struct guest_hook *h)
+{
+	if (type == GUEST_REPAIR)
+		return !(h->flags & GUEST_HOOK_TEMPLATE);
+	return type == GUEST_THAW && (h->flags & GUEST_HOOK_QUIET ||
+				      (access(SYSTEMD, F_OK) < 0 && access(WAKE_HOOKS, F_OK) < 0));
 }
 
 int machine_around(uint8_t type, const struct guest_hook *h, struct guest_steps *steps,

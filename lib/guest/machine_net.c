@@ -107,6 +107,13 @@ static int find_card(int fd, char out[static IFNAMSIZ], struct err *e)
 	return out[0] ? 0 : err_set(e, ENODEV, "no network card");
 }
 
+int machine_card(char out[static IFNAMSIZ], struct err *e)
+{
+	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? err_sys(e, "socket") : find_card(fd, out, e);
+}
+
 int machine_mac(const uint8_t mac[6], struct err *e)
 {
 	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

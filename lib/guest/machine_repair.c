@@ -20,6 +20,8 @@
 #include "guest/hook.h"
 #include "guest/worker.h"
 
+#define IFACES 64 // looked at for the address
+
 static int set_clock(uint64_t utc_us, struct guest_steps *steps, struct err *e)
 {
 	struct timespec now = { 0 },
@@ -69,24 +71,49 @@ static int remove_address(const struct ifaddrs *it, struct err *e)
 	return netlink_send(&r.head, e);
 }
 
-// The address of the guest that was captured: on the card that has it, and not ours.
+// The address of the guest that was captured: on the card that we are given, and not ours.
 static int drop_addresses(const struct guest_net *net, struct err *e)
 {
 	struct ifaddrs *all = NULL;
+	char card[IFNAMSIZ];
 	int r = 0;
 
+	if (machine_card(card, e) < 0)
+		return -e->no;
 	if (getifaddrs(&all) < 0)
 		return err_sys(e, "list addresses");
 	for (struct ifaddrs *it = all; it && r == 0; it = it->ifa_next) {
 		const struct sockaddr_in *in = (const void *)it->ifa_addr;
 
-		if (!in || in->sin_family != AF_INET || it->ifa_flags & IFF_LOOPBACK ||
+		if (!in || in->sin_family != AF_INET || !str_eq(it->ifa_name, card) ||
 		    !it->ifa_netmask || ntohl(in->sin_addr.s_addr) == net->address)
 			continue;
 		r = remove_address(it, e);
 	}
 	freeifaddrs(all);
 	return r;
+}
+
+// A guest that goes on as itself has name and address; what else its users made of its network is
+// theirs.
+static bool has_network(const struct guest_net *net)
+{
+	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq all[IFACES] = { 0 };
+	struct ifconf list = { .ifc_len = (int)sizeof(all), .ifc_req = all };
+	char host[sizeof(net->hostname) + 1] = "";
+
+	if (!net->address || fd < 0 || gethostname(host, sizeof(host) - 1) < 0 ||
+	    !str_eq(host, net->hostname) || ioctl(fd, SIOCGIFCONF, &list) < 0)
+		return false;
+	for (size_t i = 0; i < (size_t)list.ifc_len / sizeof(all[0]); i++) {
+		const struct sockaddr_in *in = (const void *)&all[i].ifr_addr;
+
+		if (ntohl(in->sin_addr.s_addr) == net->address &&
+		    ioctl(fd, SIOCGIFFLAGS, &all[i]) == 0 && all[i].ifr_flags & IFF_UP)
+			return true;
+	}
+	return false;
 }
 
 int machine_boot_id(struct err *e)
@@ -160,9 +187,14 @@ int machine_repair(const struct guest_hook *h, struct guest_steps *steps, struct
 		if (machine_mac(h->mac, e) < 0)
 			return -e->no;
 	}
-	guest_step(steps, "network: %s", h->net.hostname[0] ? h->net.hostname : "none");
-	if ((h->net.address && drop_addresses(&h->net, e) < 0) || machine_network(&h->net, e) < 0)
-		return -e->no;
+	if (has_network(&h->net)) {
+		guest_step(steps, "network: as it was");
+	} else {
+		guest_step(steps, "network: %s", h->net.hostname[0] ? h->net.hostname : "none");
+		if ((h->net.address && drop_addresses(&h->net, e) < 0) ||
+		    machine_network(&h->net, e) < 0)
+			return -e->no;
+	}
 	guest_step(steps, "boot id");
 	if (machine_boot_id(e) < 0)
 		return -e->no;

@@ -27,6 +27,7 @@ struct world {
 	bool drop_dial;	   // the first dial breaks before hello
 	int (*around)(void *arg, uint8_t type, const struct guest_hook *h,
 		      struct guest_steps *steps, struct err *e);
+	bool (*at_once)(void *arg, uint8_t type, const struct guest_hook *h);
 	const char *worker_file;
 };
 
@@ -104,6 +105,7 @@ static inline void agent_process(struct world *g)
 				     .down = on_down,
 				     .dial_ended = on_dial_ended,
 				     .around = g->around,
+				     .at_once = g->at_once,
 				     .worker_file = g->worker_file };
 	struct err e = { 0 };
 

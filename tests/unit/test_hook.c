@@ -102,6 +102,33 @@ TEST(sleep_repair_and_thaw_tell_their_steps)
 	wait_file(&g, "thawed", "quiet");
 }
 
+static bool but_sleep(void *arg, uint8_t type, const struct guest_hook *h)
+{
+	(void)arg;
+	(void)h;
+	return type != GUEST_SLEEP;
+}
+
+TEST(what_waits_for_nobody_is_done_by_the_agent_itself_with_the_same_answers)
+{
+	struct world g = { .around = stand_in, .at_once = but_sleep };
+	cleanup(guest_hook_done_clear) struct guest_hook_done d = { 0 };
+	struct guest_welcome w = { 0 };
+	struct guest_info info;
+	struct err e = { 0 };
+
+	CHECK(boot(&g, &w, &info, &e) == 0);
+	CHECK_INT(ask(&g, guest_prepare_sleep, 10000, NULL, &e), 0);
+	CHECK(!runs(&g, &e) && e.kind == ERR_UNAVAILABLE);
+	CHECK_INT(ask(&g, guest_repair, 10000, &d, &e), 0);
+	CHECK_STR(guest_words_at(&d.steps, 1), "second 81");
+	CHECK(ask(&g, guest_thaw, 10001, NULL, &e) < 0);
+	CHECK_STR(e.msg, "guest: wake: second 82: it broke");
+	CHECK(!runs(&g, &e) && e.kind == ERR_UNAVAILABLE);
+	CHECK_INT(ask(&g, guest_thaw, 10000, NULL, &e), 0);
+	CHECK(runs(&g, &e));
+}
+
 TEST(a_step_that_fails_is_named_and_what_was_stopped_goes_on)
 {
 	struct world g = hooked();
