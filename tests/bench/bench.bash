@@ -12,8 +12,11 @@ fi
 export PATH=$build/bin:$PATH MVM_BACKEND=direct
 root=$(mktemp -d /var/tmp/mvm-bench.XXXXXX)
 end() { :; }
-# a VMM that ends may write its last file while they go
-trap 'end; rm -rf "$root" || { sleep 1 && rm -rf "$root"; }' EXIT
+remove() { # a VMM that ends may write its last file meanwhile
+	! mountpoint -q "$root/run/secrets" || umount "$root/run/secrets" || true
+	rm -rf "$root"
+}
+trap 'end; remove || { sleep 1 && remove; }' EXIT
 export MVM_STATE_DIR=$root/state MVM_RUN_DIR=$root/run MVM_CONFIG=$root/mvm.conf
 mkdir -p "$MVM_STATE_DIR" "$MVM_RUN_DIR"
 ip link set lo up

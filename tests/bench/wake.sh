@@ -6,18 +6,50 @@
 # one run. Then: wakes of a guest of 256 MiB and of one of 2 GiB that have done the same, what their second
 # sleep wrote, and where the time of a wake goes.
 #	tests/bench/wake.sh [ROUNDS]
+# On a machine with KVM MVM_VMM=firecracker has the same done with Firecracker and its jailer.
 set -euo pipefail
 rounds=${1:-9}
 # shellcheck source=tests/bench/bench.bash disable=SC1091
 source "$(dirname "$0")/bench.bash"
-export MVM_VMM=qemu MVM_SPARE_TAPS=0 # by hand each TAP is made anew
+export MVM_VMM=${MVM_VMM:-qemu} MVM_SPARE_TAPS=0 # by hand each TAP is made anew
 
 api() { # SOCKET METHOD PATH BODY
 	curl -sS --fail --unix-socket "$1" -X "$2" -H 'Content-Type: application/json' -d "$4" "http://localhost$3"
 }
 
-# A copy of the jail of a guest that runs, with a capture that was taken with nothing else said to it.
+launch_of() { # ADDRESS JQ
+	jq -r "$2" "$MVM_RUN_DIR/instances/${1##*/}/launch.json"
+}
+
+# What is in the jail of a guest that runs, with a capture that was taken with nothing else said to it.
 take_by_hand() { # ADDRESS
+	local jail from name
+	jail=$(launch_of "$1" .jail)
+	api "$jail/run/api.sock" PATCH /vm '{"state":"Paused"}'
+	api "$jail/run/api.sock" PUT /snapshot/create \
+		'{"snapshot_type":"Full","snapshot_path":"/snap/vmstate","mem_file_path":"/snap/mem"}'
+	mkdir "$root/kept"
+	cp -a --sparse=always "$jail"/{snap/vmstate,snap/mem,rootfs.erofs} "$root/kept"
+	launch_of "$1" '.binds[] | "\(.from) \(.name)"' >"$root/binds"
+	while read -r from name; do
+		cp "$from" "$root/kept/$name"
+	done <"$root/binds"
+	chmod 444 "$root/kept"/*
+	rm "$jail"/snap/*
+	api "$jail/run/api.sock" PATCH /vm '{"state":"Resumed"}'
+}
+
+run_vmm() { # DIR ID UID
+	if [[ $MVM_VMM == firecracker ]]; then
+		set -- "$(mvm-vmm choose | jq -r .jailer)" --id "$2" --exec-file "$(mvm-vmm choose | jq -r .program)" \
+			--uid "$3" --gid "$3" --chroot-base-dir "$root/hand" -- --api-sock /run/api.sock
+	else
+		set -- mvm-fc-qemu --root "$1" --uid "$3" --gid "$3" --id "$2" --api-sock /run/api.sock
+	fi
+	exec "$@" >"$root/console" 2>&1
+}
+
+by_hand() { # ADDRESS
 	local jail=$MVM_STATE_DIR/jails/qemu/${1##*/}/root
 	api "$jail/run/api.sock" PATCH /vm '{"state":"Paused"}'
 	api "$jail/run/api.sock" PUT /snapshot/create \
@@ -30,7 +62,7 @@ take_by_hand() { # ADDRESS
 }
 
 by_hand() { # ID UID
-	local jail=$root/hand/root uid=$2 vmm
+	local jail=$root/hand/$MVM_VMM/$1/root uid=$2 vmm
 	rm -rf "$root/hand"
 	mkdir -p "$jail/run"
 	mkfifo "$jail/run/metrics"
@@ -39,7 +71,7 @@ by_hand() { # ID UID
 	ln "$root/kept"/* "$jail"
 	ip tuntap add dev tn9i3 mode tap user "$uid" group "$uid" vnet_hdr
 	ip link set tn9i3 master br-tenant-9 up
-	mvm-fc-qemu --root "$jail" --uid "$uid" --gid "$uid" --id "$1" --api-sock /run/api.sock >"$root/console" 2>&1 &
+	run_vmm "$jail" "$1" "$uid" &
 	vmm=$!
 	until [[ -S $jail/run/api.sock ]]; do sleep 0.001; done
 	api "$jail/run/api.sock" PUT /metrics '{"metrics_path":"/run/metrics"}'
@@ -64,7 +96,7 @@ wake_timed() { # ADDRESS
 
 vm=$(new_guest bench 9)
 mvm-instance start "$vm" >/dev/null
-uid=$(jq .uid "$MVM_RUN_DIR/instances/${vm##*/}/launch.json")
+uid=$(launch_of "$vm" .uid)
 mvm-guest exec "$vm" -- /bin/true
 take_by_hand "$vm"
 mvm-instance sleep "$vm" >/dev/null
