@@ -6,6 +6,7 @@
 #include "life/figures.h"
 #include "life/explain.h"
 #include "life/launch.h"
+#include "life/named.h"
 #include "life/rates.h"
 #include "life/stats.h"
 #include "snap/manifest.h"
@@ -26,6 +27,8 @@ static const struct document {
 	{ "explain", "what mvm-instance explain prints", explain_fields },
 	{ "launch", "launch.json", launch_fields },
 	{ "snapshot", "manifest.json of a snapshot", snap_manifest_fields },
+	{ "snapshot-row", "a row of mvm instance snapshot list", named_row_fields },
+	{ "snapshot-created", "what mvm instance snapshot create prints", named_created_fields },
 	{ "audit", "a line of audit.log", audit_entry_fields },
 	{ "stats", "mvm instance stats", stats_fields },
 	{ "rate", "a line of mvm instance top", rate_fields },

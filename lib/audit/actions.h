@@ -48,10 +48,13 @@
 	  "another version of the configuration; neither keys nor values")                         \
 	X(AUDIT_CONFIG_DELIVERED, "ConfigDelivered", "mvm-config set, mvm-disk push",              \
 	  "a guest that runs has that version")                                                    \
-	X(AUDIT_SNAPSHOT_CREATED, "SnapshotCreated", "mvm-snap base",                              \
-	  "a capture was kept: a base for the starts of a pool")                                   \
-	X(AUDIT_SNAPSHOT_RESTORED, "SnapshotRestored", NULL, "a guest began from a capture")       \
-	X(AUDIT_SNAPSHOT_DELETED, "SnapshotDeleted", "mvm-instance discard, start --cold",         \
+	X(AUDIT_SNAPSHOT_CREATED, "SnapshotCreated",                                               \
+	  "mvm-snap base, mvm-instance snapshot create, clone",                                    \
+	  "a capture was kept: a base for the starts of a pool, or one with a name")               \
+	X(AUDIT_SNAPSHOT_RESTORED, "SnapshotRestored", "mvm-instance snapshot restore, clone",     \
+	  "an instance got memory and disk of a named capture")                                    \
+	X(AUDIT_SNAPSHOT_DELETED, "SnapshotDeleted",                                               \
+	  "mvm-instance discard, start --cold, snapshot restore, snapshot rm, clone",              \
 	  "a capture was removed")                                                                 \
 	X(AUDIT_NETWORK_REPAIRED, "NetworkRepaired", "mvm-bridge repair",                          \
 	  "what of a tenant's network was put right")                                              \

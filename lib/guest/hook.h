@@ -7,8 +7,8 @@
 
 enum guest_hook_flags {
 	GUEST_HOOK_QUIET = 1, // without the guest's own programs
-	// Of SLEEP: the guest becomes a template, which lets go of /data. Of REPAIR: it was one,
-	// and becomes the guest that it is told to be.
+	// Of SLEEP: the guest becomes a template, which lets go of /data. Of REPAIR: it was one, or
+	// another guest, and becomes the one that it is told to be.
 	GUEST_HOOK_TEMPLATE = 2,
 };
 struct guest_hook {

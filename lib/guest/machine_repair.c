@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What a guest that was restored must not keep from the one that was captured: its clock, its
 // random numbers, its address, and the ids of its boot. The machine id stays: it is the instance's;
-// what began as a template gets one of its own, and with it hardware address and /data.
+// what began as a template, or as another guest, gets one of its own, and with it hardware address
+// and /data.
 #include "guest/machine.h"
 
 #include <arpa/inet.h>

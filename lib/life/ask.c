@@ -87,7 +87,8 @@ static int put_back(const struct address *a, const struct instance *seen, int wa
 	cleanup_vm struct vm vm = VM_NONE;
 	bool warm = seen->op.from == INSTANCE_WARM;
 
-	if (seen->op.verb == DO_SLEEP && drop_half(a, wait_ms, e) < 0)
+	if ((seen->op.verb == DO_SLEEP || seen->op.verb == DO_SNAPSHOT) &&
+	    drop_half(a, wait_ms, e) < 0)
 		return -e->no;
 	if (vm_open(&vm, a, e) < 0 || vm_run(&vm, e) < 0)
 		return -e->no;
@@ -162,8 +163,7 @@ static int check_age(const struct held *h, enum action verb, struct err *e)
 	if (by.why != AUDIT_POLICY && by.why != AUDIT_RECONCILE)
 		return 0;
 	clock_utc(text);
-	if (clock_parse_utc(text, &now, e) < 0 ||
-	    clock_parse_utc(h->i.status_since, &since, e) < 0)
+	if (clock_parse_utc(text, &now, e) < 0 || clock_parse_utc(h->i.status_since, &since, e) < 0)
 		return -e->no;
 	if (now - since >= (int64_t)least)
 		return 0;
@@ -186,6 +186,8 @@ static int check_quota(const struct held *h, enum action verb, struct err *e)
 		r = usage_check_warm(&h->tenant, &u, &h->i, e);
 	else if (verb == DO_SLEEP)
 		r = usage_check_sleep(&h->tenant, &h->pool, &u, e);
+	else if (verb == DO_SNAPSHOT)
+		r = usage_check_snapshot(&h->tenant, &h->pool, &u, e);
 	if (r < 0)
 		audit_note_quota(&h->a, e);
 	return r;
@@ -199,7 +201,7 @@ static int allowed(const struct held *h, const struct ask *q, bool *ret_changed,
 
 	if (transition_check_instance(q->verb, &h->i, &to, ret_cold, e) < 0)
 		return -e->no;
-	*ret_changed = (int)to != h->i.status;
+	*ret_changed = (int)to != h->i.status || q->verb == DO_SNAPSHOT;
 	if (!*ret_changed)
 		return 0;
 	if (ages && !q->force && check_age(h, q->verb, e) < 0)

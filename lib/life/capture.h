@@ -21,6 +21,7 @@ struct capture_of {
 	const struct pool *pool;
 	const struct revision *revision;
 	const struct vmm_choice *vmm;
+	const char *data; // which file of the instance is its data disk; NULL: the one it runs on
 };
 int capture_machine(const struct capture_of *c, struct snap_wanted *ret, struct err *e) MUST_CHECK;
 // The machine alone, of the image, VMM and pool: no instance is needed.
@@ -39,8 +40,8 @@ struct held;
 int capture_drop_held(struct held *h, struct err *e) MUST_CHECK;
 // Only what nobody refers to goes.
 int capture_sweep_held(struct held *h, struct err *e) MUST_CHECK;
-// Before it is removed: who packs it leaves off, and is waited for. What fails here fails again where
-// the capture is removed.
+// Before it is removed: who packs it leaves off, and is waited for. What fails here fails again
+// where the capture is removed.
 void capture_stop_packing(const struct address *a, int wait_ms);
 // What its captures take on the disk, in MiB, rounded up.
 int capture_disk_mib(const struct store *s, uint64_t *ret, struct err *e) MUST_CHECK;

@@ -110,8 +110,9 @@ static int machine(const struct capture_of *c, struct snap_machine *m, struct er
 	return 0;
 }
 
-static int data_disk(const struct address *a, struct codec_list *to, struct err *e)
+static int data_disk(const struct capture_of *c, struct codec_list *to, struct err *e)
 {
+	const char *name = c->data ? c->data : "volumes/" DATA_FILE;
 	cleanup_store struct store s = STORE_NONE;
 	uint8_t uuid[UUID_BYTES];
 	struct snap_device *d;
@@ -119,14 +120,14 @@ static int data_disk(const struct address *a, struct codec_list *to, struct err 
 	char hex[UUID_BYTES * 2 + 1];
 	struct stat st;
 
-	if (store_open(&s, STORE_INSTANCE, a, e) < 0)
+	if (store_open(&s, STORE_INSTANCE, c->a, e) < 0)
 		return -e->no;
-	fd = openat(s.dir, "volumes/" DATA_FILE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	fd = openat(s.dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT)
 		return 0;
 	if (fd < 0 || fstat(fd, &st) < 0 ||
 	    pread(fd, uuid, sizeof(uuid), UUID_AT) != (ssize_t)sizeof(uuid))
-		return err_sys(e, "read volumes/" DATA_FILE);
+		return err_sys(e, "read %s", name);
 	d = add(to, "drive", drive_names[DRIVE_DATA], (uint64_t)st.st_size);
 	num_to_hex(uuid, sizeof(uuid), hex);
 	base_cut(d->identity, sizeof(d->identity), "%s %lld.%09ld", hex,
@@ -159,7 +160,7 @@ static int guest(const struct capture_of *c, struct snap_guest *g, struct err *e
 	memcpy(g->gateway_ip, net->gateway_ip, sizeof(g->gateway_ip));
 	memcpy(g->mac, net->mac, sizeof(g->mac));
 	g->cidr = net->cidr;
-	if (data_disk(c->a, &g->disks, e) < 0)
+	if (data_disk(c, &g->disks, e) < 0)
 		return -e->no;
 	made_drives(c->pool, &g->disks);
 	return 0;

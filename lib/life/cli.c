@@ -41,9 +41,6 @@ const struct opt cli_destroy_opts[] = {
 	OPT_END
 };
 
-typedef int (*verb_one)(const struct address *a, const struct call *call, bool *changed,
-			struct err *e);
-
 static int start_one(const struct address *a, const struct call *call, bool *changed, struct err *e)
 {
 	return verb_start(a, arg_cold, call->lock_wait_ms, changed, e);
@@ -81,7 +78,7 @@ static int destroy_one(const struct address *a, const struct call *call, bool *c
 	return verb_destroy(a, arg_keep_volumes, call->lock_wait_ms, changed, e);
 }
 
-static void print_one(const struct address *a, bool changed, struct buf *out)
+void cli_print_one(const struct address *a, bool changed, struct buf *out)
 {
 	struct err e = { 0 };
 	address_text address;
@@ -107,7 +104,7 @@ struct job {
 // Each in a process of its own: a fork is enough, since a verb keeps nothing in memory. The child's
 // exit status says changed (0), unchanged (200, no status of ours) or the error's.
 #define UNCHANGED 200
-static pid_t start_job(const struct call *call, verb_one one, const struct address *a)
+static pid_t start_job(const struct call *call, cli_one one, const struct address *a)
 {
 	struct err e = { 0 };
 	bool changed = false;
@@ -123,8 +120,7 @@ static pid_t start_job(const struct call *call, verb_one one, const struct addre
 	_exit(err_exit(&e));
 }
 
-static int run_jobs(const struct call *call, verb_one one, struct job *jobs, size_t n,
-		    struct err *e)
+static int run_jobs(const struct call *call, cli_one one, struct job *jobs, size_t n, struct err *e)
 {
 	size_t next = 0, active = 0;
 
@@ -151,7 +147,7 @@ static int run_jobs(const struct call *call, verb_one one, struct job *jobs, siz
 	return 0;
 }
 
-static int many(const struct call *call, verb_one one, struct job *jobs, size_t n, struct buf *out,
+static int many(const struct call *call, cli_one one, struct job *jobs, size_t n, struct buf *out,
 		struct err *e)
 {
 	int worst = 0;
@@ -168,13 +164,32 @@ static int many(const struct call *call, verb_one one, struct job *jobs, size_t 
 			continue;
 		if (out->len > 1)
 			buf_char(out, ',');
-		print_one(&jobs[i].a, jobs[i].status == 0, out);
+		cli_print_one(&jobs[i].a, jobs[i].status == 0, out);
 	}
 	buf_char(out, ']');
 	return worst;
 }
 
-static int each_operand(const struct call *call, verb_one one, struct buf *out, struct err *e)
+int cli_lines(const struct call *call, cli_one one, const char *lines, struct buf *out,
+	      struct err *e)
+{
+	cleanup_free struct job *jobs = NULL;
+	size_t n = 0;
+
+	while (*lines) {
+		size_t len = strcspn(lines, "\n");
+		cleanup_free char *line = base_printf("%.*s", (int)len, lines);
+
+		jobs = base_grow(jobs, n + 1, sizeof(*jobs));
+		jobs[n] = (struct job){ 0 };
+		if (address_parse(line, ADDRESS_INSTANCE, ADDRESS_INSTANCE, &jobs[n++].a, e) < 0)
+			return -e->no;
+		lines += len + (lines[len] == '\n');
+	}
+	return many(call, one, jobs, n, out, e);
+}
+
+static int each_operand(const struct call *call, cli_one one, struct buf *out, struct err *e)
 {
 	cleanup_free struct job *jobs = base_alloc((size_t)call->argc, sizeof(*jobs));
 	bool changed = false;
@@ -186,7 +201,7 @@ static int each_operand(const struct call *call, verb_one one, struct buf *out, 
 		return many(call, one, jobs, (size_t)call->argc, out, e);
 	if (one(&jobs[0].a, call, &changed, e) < 0)
 		return -e->no;
-	print_one(&jobs[0].a, changed, out);
+	cli_print_one(&jobs[0].a, changed, out);
 	return 0;
 }
 

@@ -80,6 +80,8 @@ const struct field launch_fields[] = {
 	  .doc = "the capture that is loaded" },
 	{ FIELD_SLOT(struct launch, capture_seal, char[65]), .kind = KIND_TEXT,
 	  .flags = FIELD_NULLABLE, .doc = "seal of its manifest" },
+	{ FIELD_SLOT(struct launch, clone, bool), .kind = KIND_BOOL, .flags = FIELD_OMIT_EMPTY,
+	  .doc = "its memory is that of another instance" },
 	{ FIELD_SLOT(struct launch, begun_ms, uint64_t), .kind = KIND_UINT, .max = 1ULL << 52,
 	  .doc = "when prepare began (CLOCK_MONOTONIC)" },
 	{ FIELD_SLOT(struct launch, stages, struct codec_list), .kind = KIND_LIST, .max = 16,

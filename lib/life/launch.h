@@ -38,6 +38,7 @@ struct launch {
 	// Of a load: what is loaded, and the seal of its manifest when it was found good.
 	char capture[41];
 	char capture_seal[65];
+	bool clone;		  // its memory is that of another instance
 	uint64_t begun_ms;	  // of prepare, on CLOCK_MONOTONIC
 	struct codec_list stages; // struct start_stage: what prepare took
 	// What the guest is told when it dials R.
@@ -53,6 +54,11 @@ struct launch {
 static inline bool launch_from_base(const struct launch *l)
 {
 	return l->mode == LAUNCH_LOAD && str_starts(l->capture, "base-");
+}
+// Its memory knows another guest: the template, or whom it is a clone of.
+static inline bool launch_adopts(const struct launch *l)
+{
+	return launch_from_base(l) || l->clone;
 }
 extern const struct field launch_fields[];
 

@@ -93,7 +93,7 @@ static int run(struct load *l, const struct address *a, int vmm_fd, int wait_ms,
 {
 	if (open_launch(l, a, vmm_fd, e) < 0 || call_vmm(l, wait_ms, a, e) < 0)
 		return -e->no;
-	if ((launch_from_base(&l->launch) ? vm_adopt(&l->vm, e) : vm_repair(&l->vm, e)) < 0)
+	if ((launch_adopts(&l->launch) ? vm_adopt(&l->vm, e) : vm_repair(&l->vm, e)) < 0)
 		return err_wrap(e, "repair the guest");
 	stage(l, "repaired");
 	if (fault_point("life-load-repaired"))

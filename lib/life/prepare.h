@@ -31,6 +31,8 @@ void prepare_stage(struct plan *p, const char *stage);
 // prepare_load.c: finds, checks and completes the capture that this run goes on from. What is wrong
 // with it is *ret_refused, and the run is a cold start; anything else that fails is an error.
 int prepare_capture(struct plan *p, struct err *ret_refused, struct err *e) MUST_CHECK;
+// Revision and VMM of p become those that p->i names.
+int prepare_of_capture(struct plan *p, struct err *e) MUST_CHECK;
 
 // prepare_jail.c
 int prepare_drives(struct plan *p, struct err *e) MUST_CHECK;

@@ -121,7 +121,7 @@ static void add_load(struct plan *p)
 		.resume_vm = true,
 	};
 
-	if (launch_from_base(&p->launch)) // it knows the template's
+	if (launch_adopts(&p->launch)) // it knows the other's
 		load.network_overrides = (struct codec_list){ .items = &tap, .len = 1 };
 	add_request(&p->launch, "load", "/snapshot/load", fc_snapshot_load_fields, &load);
 }

@@ -23,7 +23,7 @@ static bool is_refusal(const struct err *e)
 
 // Image and VMM are those of the capture: a pool may have another image by now, and a host another
 // default of its VMM.
-static int choose_of_capture(struct plan *p, struct err *e)
+int prepare_of_capture(struct plan *p, struct err *e)
 {
 	struct vmm_choice same;
 	struct err missing = { 0 };
@@ -54,15 +54,21 @@ static int complete(const struct store *s, struct snap_gen *g, struct err *e)
 	return snap_gen_verify(g, false, &never, NULL, e);
 }
 
-// Readable by the VM's user, as its other drives are; still root's to write.
+// Readable by the VM's user, as its other drives are; still root's to write. What it shares with a
+// named capture is readable already, and its mode is that one's too.
 static int give(const struct plan *p, const struct snap_gen *g, struct err *e)
 {
 	static const char *const files[] = { SNAP_VMSTATE, SNAP_MEM };
 
 	for (size_t i = 0; i < COUNT(files); i++) {
 		cleanup_fd int fd = openat(g->dir, files[i], O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+		struct stat st;
 
-		if (fd < 0 || fchown(fd, 0, p->uid) < 0 || fchmod(fd, 0640) < 0)
+		if (fd < 0 || fstat(fd, &st) < 0)
+			return err_sys(e, "open %s", files[i]);
+		if (st.st_mode & S_IROTH)
+			continue;
+		if (fchown(fd, 0, p->uid) < 0 || fchmod(fd, 0640) < 0)
 			return err_sys(e, "give %s to the VM", files[i]);
 	}
 	return 0;
@@ -70,7 +76,12 @@ static int give(const struct plan *p, const struct snap_gen *g, struct err *e)
 
 static int find(struct plan *p, struct err *e)
 {
-	struct capture_of of = { &p->a, &p->i, &p->tenant, &p->pool, &p->revision, &p->vmm };
+	const struct capture_of of = { .a = &p->a,
+				       .i = &p->i,
+				       .tenant = &p->tenant,
+				       .pool = &p->pool,
+				       .revision = &p->revision,
+				       .vmm = &p->vmm };
 	cleanup_store struct store s = STORE_NONE;
 	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
 	struct snap_wanted wanted = { 0 };
@@ -82,7 +93,7 @@ static int find(struct plan *p, struct err *e)
 	if (!ref[0])
 		return err_kind(e, ERR_MISSING, "it has no capture");
 	// Its memory is still there while it is being packed.
-	if (snap_packer_end(&s, ref, e) < 0 || choose_of_capture(p, e) < 0 ||
+	if (snap_packer_end(&s, ref, e) < 0 || prepare_of_capture(p, e) < 0 ||
 	    capture_machine(&of, &wanted, e) < 0)
 		return -e->no;
 	r = snap_gen_open_as(&s, ref, SNAP_EXCLUSIVE, COMPOSE_WAIT_MS, &wanted, &g, e);
@@ -91,6 +102,7 @@ static int find(struct plan *p, struct err *e)
 		return -e->no;
 	base_cut(p->launch.capture, sizeof(p->launch.capture), "%s", g.ref);
 	base_cut(p->launch.capture_seal, sizeof(p->launch.capture_seal), "%s", g.m.seal);
+	p->launch.clone = g.m.cloned_from[0] != '\0';
 	return 0;
 }
 

@@ -175,8 +175,8 @@ static int take_ending(const struct address *a, int wait_ms, struct instance *re
 		return -e->no;
 	// A start that is stopped half-way is a stop too: what it came from does not count any
 	// more.
-	if (h.i.op.stage != OP_ENDING &&
-	    (h.i.op.verb == DO_START || h.i.op.verb == DO_WAKE || h.i.op.verb == DO_SLEEP))
+	if (h.i.op.stage != OP_ENDING && (h.i.op.verb == DO_START || h.i.op.verb == DO_WAKE ||
+					  h.i.op.verb == DO_SLEEP || h.i.op.verb == DO_SNAPSHOT))
 		h.i.op.verb = DO_STOP;
 	if (h.i.op.stage != OP_ENDING && instance_op_take(&h.i, OP_ENDING, e) < 0)
 		return -e->no;

@@ -212,7 +212,8 @@ static int seal_memory(struct snap_draft *d, mode_t mode, const struct pages_can
 int snap_draft_seal(struct snap_draft *d, struct snap_manifest *m, const struct pages_cancel *c,
 		    struct err *e)
 {
-	mode_t mode = d->mark.kind == SNAP_BASE ? 0444 : 0600;
+	// What many are loaded from is nobody's own.
+	mode_t mode = d->mark.kind == SNAP_BASE || d->mark.kind == SNAP_NAMED ? 0444 : 0600;
 	struct snap_parent *p = &m->parent;
 	struct snap_manifest again = { 0 };
 

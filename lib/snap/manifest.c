@@ -89,6 +89,12 @@ int snap_manifest_rules(const struct snap_manifest *m, struct err *e)
 		return rule(e, "kind and name", "a named capture has one, no other has");
 	if (m->kind == SNAP_BASE && m->memory.form != SNAP_FORM_MEM)
 		return rule(e, "kind and memory: form", "of a base it is mem");
+	if (m->data.bytes && m->kind != SNAP_NAMED)
+		return rule(e, "data", "belongs to a named capture");
+	if ((m->data.bytes != 0) != (m->data.sha256[0] != '\0') || m->data.bytes > PAGES_MAX)
+		return rule(e, "data: bytes and sha256", "belong together");
+	if (m->cloned_from[0] && m->kind != SNAP_FULL)
+		return rule(e, "cloned_from", "belongs to the first capture of a clone");
 	if (m->spent && (m->kind == SNAP_BASE || m->kind == SNAP_NAMED))
 		return rule(e, "spent", "a base and a named capture are never");
 	if (m->spent != (m->spent_at[0] != '\0'))

@@ -13,8 +13,9 @@
 #define SNAP_MEM	   "mem"
 #define SNAP_DELTA	   "delta"
 #define SNAP_PACK	   "mem.pack"
-#define SNAP_NONE	   "none" // in place of a parent
-#define SNAP_REF	   41	  // base-<32 hex digits>, gen-<n>
+#define SNAP_DATA	   "data.ext4" // of a named one: the data disk as it was then
+#define SNAP_NONE	   "none"      // in place of a parent
+#define SNAP_REF	   41	       // base-<32 hex digits>, gen-<n>
 #define SNAP_STATE_MAX	   (64 * MIB)
 #define SNAP_DEVICES	   32
 #define SNAP_MANIFEST_MODE 0600
@@ -107,7 +108,9 @@ struct snap_manifest {
 	int compression; // enum pool_compression
 	bool spent;	 // was loaded, so it may not be loaded again
 	time_text spent_at;
-	char seal[65]; // SHA-256 of the document without it
+	struct snap_file data;	   // of a named one: its pages' digest; no bytes: it has none
+	instance_text cloned_from; // its memory is that one's, and does not know the guest yet
+	char seal[65];		   // SHA-256 of the document without it
 };
 extern const struct field snap_manifest_fields[], snap_machine_fields[], snap_guest_fields[];
 

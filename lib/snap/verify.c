@@ -2,6 +2,7 @@
 #include "snap/verify.h"
 
 #include "snap/list.h"
+#include "snap/named.h"
 
 const struct field verdict_fields[] = {
 	{ FIELD_SLOT(struct verdict, schema_version, uint32_t), .kind = KIND_UINT, .doc = "1" },
@@ -18,7 +19,7 @@ static int verify(const struct store *s, const char *ref, int wait_ms, const str
 	cleanup_gen struct snap_gen g = SNAP_GEN_NONE, parent = SNAP_GEN_NONE;
 
 	if (snap_gen_open(s, ref, SNAP_SHARED, wait_ms, &g, e) < 0 ||
-	    snap_gen_verify(&g, true, c, NULL, e) < 0)
+	    snap_gen_verify(&g, true, c, NULL, e) < 0 || snap_data_verify(&g, c, e) < 0)
 		return -e->no;
 	if (g.m.memory.form != SNAP_FORM_DELTA)
 		return 0;

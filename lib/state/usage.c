@@ -200,3 +200,37 @@ int usage_check_sleep(const struct tenant *t, const struct pool *p, const struct
 	return over(t, "max_disk_gib", t->quotas.max_disk_gib * 1024, u->total_disk_mib,
 		    p->instance_resources.mem_mib, " MiB", e);
 }
+
+int usage_check_snapshot(const struct tenant *t, const struct pool *p, const struct usage *u,
+			 struct err *e)
+{
+	const struct pool_resources *r = &p->instance_resources;
+
+	return over(t, "max_disk_gib", t->quotas.max_disk_gib * 1024, u->total_disk_mib,
+		    r->mem_mib + r->data_disk_mib, " MiB", e);
+}
+
+int usage_check_clones(const struct tenant *t, const struct pool *p, const struct usage *u,
+		       uint32_t n, uint64_t capture_mib, struct err *e)
+{
+	const struct usage_counts *c = &u->instance_counts;
+	const struct pool_resources *r = &p->instance_resources;
+
+	if (over(t, "max_running", t->quotas.max_running, c->running + c->damaged, n, "", e) < 0 ||
+	    over(t, "max_vcpus", t->quotas.max_vcpus, u->total_vcpus, (uint64_t)n * r->vcpus, "",
+		 e) < 0 ||
+	    over(t, "max_mem_mib", t->quotas.max_mem_mib, u->total_mem_mib, n * r->mem_mib, " MiB",
+		 e) < 0)
+		return -e->no;
+	return over(t, "max_disk_gib", t->quotas.max_disk_gib * 1024, u->total_disk_mib,
+		    n * (r->data_disk_mib + capture_mib), " MiB", e);
+}
+
+int usage_check_restore(const struct tenant *t, const struct pool *p, const struct usage *u,
+			const struct instance *i, uint64_t capture_mib, struct err *e)
+{
+	if (usage_check_start(t, p, u, i, e) < 0)
+		return -e->no;
+	return over(t, "max_disk_gib", t->quotas.max_disk_gib * 1024, u->total_disk_mib,
+		    capture_mib, " MiB", e);
+}

@@ -42,3 +42,13 @@ int usage_check_warm(const struct tenant *t, const struct usage *u, const struct
 // One of p is to be captured: max_disk_gib with all of its memory.
 int usage_check_sleep(const struct tenant *t, const struct pool *p, const struct usage *u,
 		      struct err *e) MUST_CHECK;
+// The same with a copy of its data disk.
+int usage_check_snapshot(const struct tenant *t, const struct pool *p, const struct usage *u,
+			 struct err *e) MUST_CHECK;
+// n more of p are going to run from copies of a capture that takes so much: max_running, max_vcpus,
+// max_mem_mib, max_disk_gib.
+int usage_check_clones(const struct tenant *t, const struct pool *p, const struct usage *u,
+		       uint32_t n, uint64_t capture_mib, struct err *e) MUST_CHECK;
+// i, which does not run, is going to run from a copy of one.
+int usage_check_restore(const struct tenant *t, const struct pool *p, const struct usage *u,
+			const struct instance *i, uint64_t capture_mib, struct err *e) MUST_CHECK;

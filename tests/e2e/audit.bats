@@ -21,7 +21,7 @@ setup() {
 
 # Each of these is one action of the table, in an order in which they can be done to one instance.
 order=(StartFailed SnapshotCreated InstanceStarted InstanceWarmed InstanceWoken GuestExec GuestShell GuestAttached GuestSignalled GuestCopied GuestForwarded SecretsDelivered
-	ConfigDelivered InstanceExited InstanceStopped InstanceSlept SnapshotDeleted GuestShutDown InstanceDestroyed)
+	ConfigDelivered InstanceExited SnapshotRestored InstanceStopped InstanceSlept SnapshotDeleted GuestShutDown InstanceDestroyed)
 do_StartFailed() { MVM_FAULT=life-prepare-drives:err=EIO run -1 mvm-instance start "$vm"; }
 do_SnapshotCreated() { mvm-snap base acme/web; }
 do_InstanceStarted() { up "$vm"; }
@@ -49,6 +49,13 @@ do_ConfigDelivered() { mvm tenant config set acme a=1; }
 do_InstanceExited() {
 	kill -9 "$(vmm_pid "$vm")"
 	wait_until 10 is_status "$vm" stopped
+}
+do_SnapshotRestored() {
+	up "$vm"
+	MVM_REQUEST_ID=kept mvm-instance snapshot create "$vm" kept
+	MVM_REQUEST_ID=kept mvm-instance stop "$vm"
+	mvm-instance snapshot restore "$vm" kept
+	MVM_REQUEST_ID=kept mvm-instance stop "$vm"
 }
 do_InstanceStopped() {
 	up "$vm"

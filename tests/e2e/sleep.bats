@@ -4,6 +4,7 @@
 # or is killed on the way costs at most that memory, never what is on their disks.
 
 load e2e
+load alive
 
 setup_file() {
 	e2e_setup_file
@@ -17,38 +18,6 @@ setup() {
 teardown() {
 	mvm-instance destroy --all --yes acme/bed >/dev/null
 	nothing_left
-}
-
-guest() { # ADDRESS SCRIPT
-	mvm-guest exec "$1" -- sh -c "$2"
-}
-
-dir_of() { # ADDRESS
-	find "$state/tenants/acme/pools" -type d -path "*/instances/${1##*/}"
-}
-
-# A guest with something in its memory: a counter that goes on, a file in a tmpfs; and one on /data.
-alive() { # prints its address
-	local vm
-	vm=$(new_instance acme/bed)
-	up "$vm" >/dev/null
-	guest "$vm" 'mkdir -p /run/t && mount -t tmpfs none /run/t && head -c 3000000 /dev/urandom >/run/t/f &&
-		sha256sum /run/t/f >/run/t/sum && head -c 500000 /dev/urandom >/data/f && sha256sum /data/f >/data/sum'
-	mvm-guest exec -d --session count "$vm" -- sh -c 'while :; do n=$((n + 1)); echo $n >/run/t/n.new; mv /run/t/n.new /run/t/n; sleep 0.05; done' >/dev/null
-	wait_until 5 guest "$vm" 'test -s /run/t/n' >&2
-	echo "$vm"
-}
-
-count() { guest "$1" 'cat /run/t/n'; }
-whole() { guest "$1" 'sha256sum -c /run/t/sum && sha256sum -c /data/sum'; }
-counts_on() { # ADDRESS FROM: neither from the beginning, nor standing still
-	local now
-	now=$(count "$1")
-	((now > $2)) || { echo "counts $now, had $2" >&2; return 1; }
-}
-
-clean_data() { # ADDRESS: of one that does not run
-	e2fsck -fn "$(dir_of "$1")/volumes/data.ext4"
 }
 
 explain() { mvm-instance explain "$1" | jq -r "$2"; }

@@ -177,4 +177,43 @@ TEST(captures_count_and_a_whole_memory_has_to_fit)
 	CHECK(usage_check_sleep(&acme, &web, &u, &e) == 0);
 	u.total_disk_mib++;
 	CHECK(usage_check_sleep(&acme, &web, &u, &e) < 0 && e.kind == ERR_QUOTA);
+	err_clear(&e);
+	// with a copy of its disk; and some that are all to fit
+	u.total_disk_mib = 2048 - 512 - web.instance_resources.data_disk_mib;
+	CHECK(usage_check_snapshot(&acme, &web, &u, &e) == 0);
+	u.total_disk_mib++;
+	CHECK(usage_check_snapshot(&acme, &web, &u, &e) < 0 && e.kind == ERR_QUOTA);
+}
+
+TEST(clones_fit_all_together_or_none_is_made)
+{
+	struct usage u = { 0 };
+	struct err e = { 0 };
+	uint64_t each;
+
+	use_pool();
+	each = web.instance_resources.data_disk_mib + 100;
+	acme.quotas.max_running = 4;
+	acme.quotas.max_vcpus = 1 << 20;
+	acme.quotas.max_mem_mib = 1 << 20;
+	acme.quotas.max_disk_gib = 64;
+	u.instance_counts.running = 1;
+	CHECK(usage_check_clones(&acme, &web, &u, 3, 100, &e) == 0);
+	CHECK(usage_check_clones(&acme, &web, &u, 4, 100, &e) < 0 && e.kind == ERR_QUOTA);
+	CHECK(strstr(e.msg, "max_running"));
+	err_clear(&e);
+	acme.quotas.max_vcpus = 3 * web.instance_resources.vcpus;
+	CHECK(usage_check_clones(&acme, &web, &u, 3, 100, &e) == 0);
+	u.total_vcpus = 1;
+	CHECK(usage_check_clones(&acme, &web, &u, 3, 100, &e) < 0 && strstr(e.msg, "max_vcpus"));
+	err_clear(&e);
+	u.total_vcpus = 0;
+	acme.quotas.max_mem_mib = 3 * web.instance_resources.mem_mib - 1;
+	CHECK(usage_check_clones(&acme, &web, &u, 3, 100, &e) < 0 && strstr(e.msg, "max_mem_mib"));
+	err_clear(&e);
+	acme.quotas.max_mem_mib++;
+	u.total_disk_mib = 64 * 1024 - 3 * each;
+	CHECK(usage_check_clones(&acme, &web, &u, 3, 100, &e) == 0);
+	u.total_disk_mib++;
+	CHECK(usage_check_clones(&acme, &web, &u, 3, 100, &e) < 0 && strstr(e.msg, "max_disk_gib"));
 }

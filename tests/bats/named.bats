@@ -1,0 +1,155 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: MIT
+# shellcheck disable=SC2016,SC2034,SC2154,SC2030,SC2031
+# Named snapshots and clones as far as they go without a guest: captures are made by hand. With guests:
+# tests/e2e/named.bats.
+
+setup() {
+	load helper
+	load net
+	load snap
+	net_setup
+	export MVM_BACKEND=direct MVM_VMM=qemu
+	vm=acme/web/i-0000000a
+	tenant acme 7 10.20.7.0/24
+	instance acme/web i-0000000a
+	pool=$MVM_STATE_DIR/tenants/acme/pools/web
+	instance=$pool/instances/i-0000000a
+	snapshots=$instance/snapshots
+}
+
+teardown() {
+	net_teardown
+}
+
+snapshot() { within mvm-instance snapshot "$@"; }
+
+named() { # N NAME: with a data disk
+	local dir=$snapshots/gen-$1
+	mkdir "$dir"
+	: >"$dir/lock"
+	echo "state $1" >"$dir/vmstate"
+	pages "$dir/mem" 3=7
+	pages "$dir/data.ext4" 5=9
+	manifest "$dir" named mem none '' "$(pages_digest content 3=7)" "$dir/mem"
+	reseal "$dir" ".name = \"$2\" | .data = {bytes: 2097152, sha256: \"$(pages_digest content 5=9)\"}"
+}
+
+@test "3: what does not run is not kept under a name nor cloned, and both states are named" {
+	for from in created stopped sleeping; do
+		set_status "$vm" "$from"
+		refuses_untouched 3 snapshot create "$vm" before
+		[[ $stderr == *"snapshot: not from $from to a snapshot"* ]]
+		refuses_untouched 3 within mvm-instance clone "$vm"
+		[[ $stderr == *"clone: not from $from to a clone"* ]]
+	done
+}
+
+@test "2: words that are none, and 4: who is not there" {
+	for name in ../x A a--b '' -x "$(printf 'a%.0s' {1..41})"; do
+		for verb in create restore rm; do
+			refuses_untouched 2 snapshot "$verb" "$vm" -- "$name"
+		done
+		refuses_untouched 2 within mvm-instance clone "$vm" --snapshot="$name"
+	done
+	refuses_untouched 2 snapshot take "$vm" before
+	[[ $stderr == *"create, list, restore or rm"* ]]
+	for words in 'create' 'restore' 'rm'; do
+		refuses 2 snapshot "$words" "$vm"
+	done
+	refuses 2 snapshot list "$vm" before
+	refuses 2 snapshot list
+	for count in 0 65 x; do
+		refuses 2 within mvm-instance clone "$vm" -n "$count"
+	done
+	refuses 4 snapshot list acme/web/i-000000ff
+	refuses 4 snapshot create acme/web/i-000000ff before
+	refuses_untouched 4 snapshot restore "$vm" before
+	[[ $stderr == *"no snapshot before"* ]]
+	refuses_untouched 4 within mvm-instance clone "$vm" --snapshot before
+}
+
+@test "list shows the named ones alone, gc keeps them, rm removes one" {
+	[ "$(snapshot list "$vm")" = '[]' ]
+	named 1 before
+	gen 2 3=7
+	named 3 after
+	run -0 --separate-stderr snapshot list "$vm"
+	[ "$(jq -r 'map("\(.name) \(.ref) \(.mem_bytes) \(.data_bytes) \(.error)") | join(", ")' <<<"$output")" = \
+		"before gen-1 2097152 2097152 null, after gen-3 2097152 2097152 null" ]
+	run -0 snapshot list "$vm" -o table
+	[[ $output == *before* ]]
+	mvm-snap verify "$vm"
+	rm "$snapshots/delta"
+	mvm-snap gc "$vm" | jq -e 'map("\(.ref) \(.why)") == ["gen-1 named", "gen-2 unused", "gen-3 named"]'
+	hold_lock "$snapshots/gen-1/lock"
+	refuses 8 snapshot rm "$vm" before
+	release_lock
+	[ "$(snapshot rm "$vm" after | jq .changed)" = true ]
+	[ "$(snapshot rm "$vm" after | jq .changed)" = false ]
+	[ "$(snapshot list "$vm" | jq -r '.[].name')" = before ]
+	[ "$(mvm-instance info "$vm" | jq '.capture_mib > 0')" = true ]
+	[ "$(mvm-audit list acme --action SnapshotDeleted | jq -r '.[-1] | .detail + " " + .outcome')" = "after done" ]
+	# what is damaged is shown, and the others all the same
+	printf x >>"$snapshots/gen-1/manifest.json"
+	[ "$(snapshot list "$vm" | jq -r '.[0] | .ref + " " + (.error != null | tostring)')" = "gen-1 true" ]
+}
+
+@test "5: a name that is taken, 6: one more than an instance may have" {
+	named 1 before
+	refuses_untouched 5 snapshot create "$vm" before
+	[[ $stderr == *"there is a snapshot before"* ]]
+	for n in {2..16}; do
+		named "$n" "n$n"
+	done
+	refuses_untouched 6 snapshot create "$vm" another
+	[[ $stderr == *"at most 16 snapshots"* ]]
+}
+
+@test "a copy of the data disk that was changed is found out, and no such file in another capture" {
+	named 1 before
+	mvm-snap verify "$vm" gen-1
+	pages "$snapshots/gen-1/data.ext4" 5=8
+	run -3 --separate-stderr mvm-snap verify "$vm" gen-1
+	[[ $(jq -r '.[0].error' <<<"$output") == *"data.ext4: its digest does not fit"* ]]
+	gen 2 3=7
+	reseal "$snapshots/gen-2" '.data = {bytes: 4096, sha256: .vmstate.sha256}'
+	[[ $(mvm-snap list "$vm" | jq -r '.[1].error') == *"data: belongs to a named capture"* ]]
+	reseal "$snapshots/gen-2" 'del(.data)'
+	named 3 after
+	reseal "$snapshots/gen-3" '.cloned_from = "i-0000000b"'
+	[[ $(mvm-snap list "$vm" | jq -r '.[2].error') == *"cloned_from"* ]]
+}
+
+@test "5: a snapshot of another machine is neither restored nor cloned, and nothing is touched" {
+	named 1 before
+	mkdir -p "$BATS_TEST_TMPDIR/image"
+	printf '\177ELF kernel' >"$BATS_TEST_TMPDIR/image/vmlinux"
+	printf 'root' >"$BATS_TEST_TMPDIR/image/rootfs.erofs"
+	jq -n '{schema_version: 1, system: "x86_64-linux", profile: "minimal", kernel_release: "6.1",
+		rootfs: "rootfs.erofs", init: "/init", boot_args: "console=ttyS0"}' >"$BATS_TEST_TMPDIR/image/mvm-image.json"
+	within mvm-pool-build build acme/web --from "$BATS_TEST_TMPDIR/image" >/dev/null
+	reseal "$snapshots/gen-1" ".machine.revision_hash = \"$(mvm-pool info acme/web | jq -r .revision)\""
+	set_status "$vm" stopped
+	refuses_untouched 5 snapshot restore "$vm" before
+	[[ $stderr == *"machine: "*"the capture has "*", here it is "* ]]
+	refuses_untouched 5 within mvm-instance clone "$vm" --snapshot before -n 2
+	# its image is gone
+	reseal "$snapshots/gen-1" '.machine.revision_hash = "abcdef"'
+	refuses_untouched 4 snapshot restore "$vm" before
+}
+
+@test "a snapshot that was killed: its VM has ended with it, or goes on, and its draft goes" {
+	set_status "$vm" running
+	living
+	in_flight "$vm" snapshot working "$pid"
+	refuses_untouched 8 snapshot create "$vm" before
+	[[ $stderr == *"busy: snapshot is working"* ]]
+	kill -9 "$pid"
+	wait "$pid" || true
+	mkdir "$snapshots/.new-gen-1"
+	within mvm-instance settle "$vm"
+	[ "$(mvm-instance info "$vm" | jq -r '[.status, .last_exit, .op] | map(tostring) | join(" ")')" = "stopped killed null" ]
+	mvm-snap gc "$vm" >/dev/null
+	[ ! -e "$snapshots/.new-gen-1" ]
+}
