@@ -68,7 +68,7 @@ no_drafts() { # ADDRESS
 	[[ $stderr == *"not while it is running"* ]]
 	mvm-instance stop "$vm"
 	before=$(now_us)
-	run -0 --separate-stderr snapshot restore "$vm" kept
+	output=$(snapshot restore "$vm" kept)
 	echo "# restore: $((($(now_us) - before) / 1000)) ms" >&3
 	[[ $(jq -r '[.changed, .status, .cold] | map(tostring) | join(" ")' <<<"$output") == "true running null" ]]
 	whole "$vm"
@@ -162,7 +162,7 @@ no_drafts() { # ADDRESS
 	vm=$(alive)
 	n=$(count "$vm")
 	before=$(now_us)
-	run -0 --separate-stderr mvm-instance clone "$vm" -n 2
+	output=$(mvm-instance clone "$vm" -n 2)
 	echo "# two clones: $((($(now_us) - before) / 1000)) ms" >&3
 	[[ $(jq -r 'map("\(.changed) \(.status) \(.cold)") | join(", ")' <<<"$output") == "true running null, true running null" ]]
 	mapfile -t clones < <(jq -r '.[].instance_path' <<<"$output")
