@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "base/tool.h"
+#include "life/base.h"
 #include "life/cli.h"
 #include "state/instances.h"
 #include "state/rows.h"
@@ -175,7 +176,8 @@ static int run_sweep(const struct call *call, struct buf *out, struct err *e)
 {
 	cleanup_buf struct buf found = BUF_INIT;
 
-	if (store_sweep(arg_dry_run, call->lock_wait_ms, &found, e) < 0)
+	if (base_sweep_left(NULL, arg_dry_run, call->lock_wait_ms, &found, e) < 0 ||
+	    store_sweep(arg_dry_run, call->lock_wait_ms, &found, e) < 0)
 		return -e->no;
 	buf_fmt(out,
 		"{\"schema_version\":1,\"changed\":%s%s,\"removed\":", found.len ? "true" : "false",

@@ -296,12 +296,38 @@ static int run_unpack(const struct call *call, struct buf *out, struct err *e)
 	return end(&w, out, e);
 }
 
+// The virtual machines that bases were to be taken from are left-overs as well.
+static int sweep_templates(const struct call *call, struct codec_list *rows, struct err *e)
+{
+	cleanup_buf struct buf found = BUF_INIT;
+	const char *line;
+	struct address a;
+
+	if (address_parse(call->argv[0], ADDRESS_POOL, ADDRESS_INSTANCE, &a, e) < 0)
+		return -e->no;
+	if (a.instance[0])
+		return 0;
+	if (base_sweep_left(&a, arg_dry_run, call->lock_wait_ms, &found, e) < 0)
+		return -e->no;
+	for (line = buf_text(&found); *line; line += strcspn(line, "\n") + 1) {
+		struct gc_row *row = codec_list_add(rows, sizeof(*row));
+		cleanup_free char *one = base_printf("%.*s", (int)strcspn(line, "\n"), line);
+
+		row->schema_version = 1;
+		row->removed = !arg_dry_run;
+		base_cut(row->ref, sizeof(row->ref), "%s", strrchr(one, '/') + 1);
+		base_cut(row->why, sizeof(row->why), "template");
+	}
+	return 0;
+}
+
 static int run_gc(const struct call *call, struct buf *out, struct err *e)
 {
 	cleanup_store struct store s = STORE_NONE;
 	struct codec_list rows = { 0 };
 
-	if (open_store(call, true, &s, e) == 0 && snap_gc(&s, NULL, arg_dry_run, &rows, e) == 0)
+	if (sweep_templates(call, &rows, e) == 0 && open_store(call, true, &s, e) == 0 &&
+	    snap_gc(&s, NULL, arg_dry_run, &rows, e) == 0)
 		codec_print_list(gc_row_fields, sizeof(struct gc_row), &rows, out);
 	codec_free_list(gc_row_fields, sizeof(struct gc_row), &rows);
 	return e->no ? err_object(e, "%s", call->argv[0]) : 0;

@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: MIT
 #include "life/ask.h"
 
+#include <fcntl.h>
+
 #include "audit/context.h"
+#include "base/fault.h"
+#include "base/fd.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "life/backend.h"
 #include "life/capture.h"
 #include "life/held.h"
 #include "life/steps.h"
 #include "life/vm.h"
+#include "snap/gen.h"
 #include "state/usage.h"
+
+#define SETTLE_LOCK "settle.lock"
+#define LOOKS	    16
 
 static bool to_running(enum action verb)
 {
@@ -42,6 +51,15 @@ static void note_never_begun(const struct held *h)
 				&why);
 }
 
+// Nobody has written it in between.
+static bool same(const struct instance *a, const struct instance *b)
+{
+	return str_eq(a->op.id, b->op.id) && a->op.stage == b->op.stage &&
+	       a->op.pid == b->op.pid && a->status == b->status &&
+	       a->vmm_process.pid == b->vmm_process.pid &&
+	       a->vmm_process.pid_start == b->vmm_process.pid_start;
+}
+
 static int clear_asked(const struct address *a, const struct instance *seen, int wait_ms,
 		       struct err *e)
 {
@@ -49,7 +67,7 @@ static int clear_asked(const struct address *a, const struct instance *seen, int
 
 	if (held_open(&h, a, wait_ms, e) < 0)
 		return -e->no;
-	if (!str_eq(h.i.op.id, seen->op.id))
+	if (!same(&h.i, seen))
 		return 0;
 	note_never_begun(&h);
 	instance_op_clear(&h.i);
@@ -57,16 +75,20 @@ static int clear_asked(const struct address *a, const struct instance *seen, int
 }
 
 // What was captured of a guest is older than its disks once its CPUs run again. A diff_base that is
-// still there says that no capture was begun.
+// still there says that no capture was begun. When the disk is full the link goes all the same, and
+// that suffices: what counts the space is put right by the next gc.
 static int drop_half(const struct address *a, int wait_ms, struct err *e)
 {
 	cleanup_held struct held h = HELD_NONE;
+	struct err unsaved = { 0 };
 
 	if (held_open(&h, a, wait_ms, e) < 0)
 		return -e->no;
-	if (!h.i.diff_base.ref[0] && capture_drop_held(&h, e) < 0)
+	if (!h.i.diff_base.ref[0] && snap_set_current(&h.store, "", e) < 0)
 		return -e->no;
-	return capture_sweep_held(&h, e);
+	if (capture_sweep_held(&h, &unsaved) < 0)
+		log_warn(h.address, "%s", unsaved.msg);
+	return 0;
 }
 
 // A guest that never answered is as it was, with its CPUs running.
@@ -115,36 +137,98 @@ static int settle_working(const struct address *a, const struct instance *seen, 
 			e);
 }
 
+// One moment of it: between two looks at a record that is the same nobody began or ended anything,
+// so what the backend said in between belongs to it.
+static int look(const struct address *a, struct instance *ret, enum backend_status *is,
+		struct err *e)
+{
+	struct instance before;
+
+	if (instance_load(a, NULL, ret, e) < 0)
+		return -e->no;
+	for (int n = 0; n < LOOKS; n++) {
+		before = *ret;
+		if (backend_status(a, is, e) < 0)
+			return -e->no;
+		if (fault_point("life-look"))
+			return err_sys(e, "fault");
+		if (instance_load(a, NULL, ret, e) < 0)
+			return -e->no;
+		if (same(&before, ret))
+			return 0;
+	}
+	return err_kind(e, ERR_UNAVAILABLE, "busy: others work on the instance");
+}
+
+// Something that ended by itself, or was killed, is about to be gone: that moment is waited for.
+static int look_settled(const struct address *a, struct instance *ret, enum backend_status *is,
+			struct err *e)
+{
+	if (look(a, ret, is, e) < 0)
+		return -e->no;
+	if (*is == BACKEND_DEACTIVATING && !instance_op_alive(ret) &&
+	    (backend_stop(a, false, e) < 0 || look(a, ret, is, e) < 0))
+		return -e->no;
+	return work_under_way(ret, *is, e);
+}
+
+static bool needs_settling(const struct instance *i, enum backend_status is)
+{
+	bool claims = i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM;
+
+	return instance_has_op(i) || (is == BACKEND_INACTIVE && claims);
+}
+
 // What a dead op means (design.md section 4): asked is cleared; starting with a VM that runs is
 // ended, since nobody knows how far it got; of working the VM goes on; ending is stopped; what
 // claims to run and does not is finished.
-int ask_settle(const struct address *a, bool ending, int wait_ms, struct err *e)
+static int settle(const struct address *a, const struct instance *i, enum backend_status is,
+		  bool ending, int wait_ms, struct err *e)
 {
-	struct instance i = { 0 };
-	enum backend_status is;
-	bool claims, op;
+	bool op = instance_has_op(i), asked = op && i->op.stage == OP_ASKED;
+	bool claims = i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM;
 
-	if (instance_load(a, NULL, &i, e) < 0 || backend_status(a, &is, e) < 0)
+	if (asked && clear_asked(a, i, wait_ms, e) < 0)
 		return -e->no;
-	// Something that ended by itself, or was killed, is about to be gone: that moment is waited
-	// for.
-	if (is == BACKEND_DEACTIVATING && !instance_op_alive(&i) &&
-	    (backend_stop(a, false, e) < 0 || backend_status(a, &is, e) < 0 ||
-	     instance_load(a, NULL, &i, e) < 0))
-		return -e->no;
-	if (work_under_way(&i, is, e) < 0)
-		return -e->no;
-	claims = i.status == INSTANCE_RUNNING || i.status == INSTANCE_WARM;
-	op = instance_has_op(&i);
-	if (op && i.op.stage == OP_ASKED && clear_asked(a, &i, wait_ms, e) < 0)
-		return -e->no;
-	if (is == BACKEND_ACTIVE && op && i.op.stage == OP_WORKING)
-		return settle_working(a, &i, ending, wait_ms, e);
-	if (is == BACKEND_ACTIVE && op && (i.op.stage == OP_STARTING || i.op.stage == OP_ENDING))
+	if (is == BACKEND_ACTIVE && op && i->op.stage == OP_WORKING)
+		return settle_working(a, i, ending, wait_ms, e);
+	if (is == BACKEND_ACTIVE && op && !asked)
 		return backend_stop(a, true, e);
-	if (is == BACKEND_INACTIVE && (claims || (op && i.op.stage != OP_ASKED)))
+	if (is == BACKEND_INACTIVE && (claims || (op && !asked)))
 		return step_finish(a, wait_ms, e);
 	return 0;
+}
+
+// One at a time: two that resume a guest, or release what a run held, would meet what the first of
+// them has begun behind it. Not one of the state's locks, since guest and backend are waited for.
+static int lock_settling(const struct address *a, int wait_ms, struct err *e)
+{
+	cleanup_fd int dir = -1;
+	path_text path;
+
+	path_run_instance(a->instance, path);
+	if (fd_mkdirs(path, 0700, e) < 0)
+		return -e->no;
+	dir = fd_open_dir(AT_FDCWD, path, e);
+	return dir < 0 ? -e->no : fd_lock(dir, SETTLE_LOCK, true, wait_ms, e);
+}
+
+int ask_settle(const struct address *a, bool ending, int wait_ms, struct err *e)
+{
+	cleanup_fd int lock = -1;
+	struct instance i = { 0 };
+	enum backend_status is;
+
+	if (look_settled(a, &i, &is, e) < 0)
+		return -e->no;
+	if (!needs_settling(&i, is))
+		return 0;
+	lock = lock_settling(a, wait_ms, e);
+	if (lock < 0 || look_settled(a, &i, &is, e) < 0)
+		return -e->no;
+	if (fault_point("life-settle"))
+		return err_sys(e, "fault");
+	return needs_settling(&i, is) ? settle(a, &i, is, ending, wait_ms, e) : 0;
 }
 
 // --- the op
@@ -209,21 +293,33 @@ static int allowed(const struct held *h, const struct ask *q, bool *ret_changed,
 	return check_quota(h, q->verb, e);
 }
 
+int ask_check_free(const struct instance *i, struct err *e)
+{
+	if (!instance_has_op(i) || instance_op_check(i, e) < 0)
+		return e->no ? -e->no : 0;
+	(void)err_kind(e, ERR_UNAVAILABLE, "%s/%s/%s: busy: %s is %s", i->tenant_id, i->pool_id,
+		       i->instance_id, action_names[i->op.verb], op_stage_names[i->op.stage]);
+	return err_object(e, "%s/%s/%s", i->tenant_id, i->pool_id, i->instance_id);
+}
+
 int ask_op(const struct address *a, const struct ask *q, int wait_ms, struct instance *ret,
 	   bool *ret_changed, struct err *e)
 {
 	cleanup_held struct held h = HELD_NONE;
 	const char *cold = "";
 
+	if (fault_point("life-asking"))
+		return err_sys(e, "fault");
 	if (held_open(&h, a, wait_ms, e) < 0)
 		return -e->no;
 	if (allowed(&h, q, ret_changed, &cold, e) < 0)
 		return err_object(e, "%s", h.address);
 	if (*ret_changed) {
-		if (instance_op_set(&h.i, (int)q->verb, e) < 0)
+		if (ask_check_free(&h.i, e) < 0 || instance_op_set(&h.i, (int)q->verb, e) < 0)
 			return -e->no;
 		h.i.op.stage = h.i.status == INSTANCE_WARM && to_running(q->verb) ? OP_WORKING
 										  : (int)q->stage;
+		h.i.op.boot = q->boot;
 		if (to_running(q->verb) && h.i.status != INSTANCE_WARM)
 			base_cut(h.i.cold, sizeof(h.i.cold), "%s", q->cold ? q->cold : cold);
 		audit_context_leave(h.store.dir, h.i.op.id); // the steps act in this name

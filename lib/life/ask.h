@@ -10,6 +10,7 @@ struct ask {
 	enum action verb;
 	enum op_stage stage; // what resumes a warm one is working, whatever is said here
 	bool force;	  // past the pool's limits for what policy asks
+	bool boot;	  // from the disks, also where a base is there
 	const char *cold; // why a start is one from the disks although its memory was wanted, or NULL
 };
 // Writes op {verb, stage}. *ret, which may be NULL: the record with it. Not *ret_changed: there is
@@ -28,3 +29,6 @@ int ask_undo(const struct address *a, const struct instance *seen, int wait_ms,
 // Brings a record whose worker or VMM died into a state that is true; nothing to do is fine.
 // ending: the instance is about to be stopped, so a guest that cannot be thawed is no hindrance.
 int ask_settle(const struct address *a, bool ending, int wait_ms, struct err *e) MUST_CHECK;
+// Behind it no op is left but that of somebody who was quicker: kind unavailable. Of the steps of a
+// start none lives as long as its op, which so looks dead to who has not asked the backend since.
+int ask_check_free(const struct instance *i, struct err *e) MUST_CHECK;

@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "audit/audit.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "life/base_impl.h"
 #include "life/capture.h"
+#include "snap/list.h"
 #include "snap/rules.h"
 
 #define START_WAIT_MS 170000 // of a start, for somebody who takes the base just now
@@ -100,47 +102,80 @@ int base_guest(const struct base *b, const struct address *a, struct snap_guest 
 
 // --- made
 
-static bool is_there(const struct base *b, struct base_result *ret)
+// Kind missing when there is none, damaged when what is there is no good; read: all of it is read.
+static int look(const struct base *b, bool read, struct base_result *ret, struct err *e)
 {
+	const struct pages_cancel never = { .fd = -1 };
 	cleanup_store struct store s = STORE_NONE;
 	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
-	struct err ignored = { 0 };
 	struct stat st;
 
-	if (store_open(&s, STORE_POOL, &b->pool, &ignored) < 0 ||
-	    snap_gen_open(&s, b->ref, SNAP_UNLOCKED, 0, &g, &ignored) < 0)
-		return false;
+	if (store_open(&s, STORE_POOL, &b->pool, e) < 0 ||
+	    snap_gen_open(&s, b->ref, SNAP_UNLOCKED, 0, &g, e) < 0 ||
+	    (read && snap_gen_verify(&g, true, &never, NULL, e) < 0))
+		return -e->no;
 	memcpy(ret->ref, g.ref, sizeof(ret->ref));
 	memcpy(ret->revision_hash, g.m.machine.revision_hash, sizeof(ret->revision_hash));
 	memcpy(ret->sha256, g.m.memory.sha256, sizeof(ret->sha256));
 	if (fstatat(g.dir, SNAP_MEM, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		ret->allocated = (uint64_t)st.st_blocks * 512;
-	return true;
+	return 0;
+}
+
+// What is damaged makes room for another.
+static int remove_bad(const struct base *b, const struct err *why, int wait_ms, struct err *e)
+{
+	cleanup_store struct store s = STORE_NONE;
+
+	log_warn(b->ref, "taken anew: %s", why->msg);
+	if (store_lock(&s, STORE_POOL, &b->pool, wait_ms, e) < 0)
+		return -e->no;
+	audit_note(&b->pool, AUDIT_SNAPSHOT_DELETED, NULL, "%s, which is damaged", b->ref);
+	if (snap_base_remove(&s, b->ref, e) < 0)
+		return audit_note_failed(&b->pool, AUDIT_SNAPSHOT_DELETED, NULL, e);
+	return fault_point("base-removed") ? err_sys(e, "fault") : 0;
+}
+
+static int take(const struct base *b, int wait_ms, struct base_result *ret, struct err *e)
+{
+	int64_t begun = clock_ms();
+
+	if (fault_point("base-begun"))
+		return err_sys(e, "fault");
+	if (base_take(b, wait_ms, e) < 0)
+		return -e->no;
+	if (look(b, false, ret, e) < 0)
+		return err_wrap(e, "after it was taken");
+	ret->changed = true;
+	ret->took_ms = (uint64_t)(clock_ms() - begun);
+	return 0;
+}
+
+static int make(const struct base *b, bool read, int wait_ms, struct base_result *ret,
+		struct err *e)
+{
+	cleanup_fd int lock = base_lock(&b->pool, wait_ms, e);
+	struct err why = { 0 };
+
+	*ret = (struct base_result){ .schema_version = 1 };
+	if (lock < 0 || base_sweep(&b->pool, wait_ms, e) < 0)
+		return -e->no;
+	if (look(b, read, ret, &why) == 0)
+		return 0;
+	if (why.kind != ERR_MISSING && why.kind != ERR_DAMAGED) {
+		*e = why;
+		return -e->no;
+	}
+	if (why.kind == ERR_DAMAGED && remove_bad(b, &why, wait_ms, e) < 0)
+		return -e->no;
+	return take(b, wait_ms, ret, e);
 }
 
 int base_make(const struct address *pool, int wait_ms, struct base_result *ret, struct err *e)
 {
 	cleanup_base struct base b = { .ref = "" };
-	int64_t begun = clock_ms();
-	cleanup_fd int lock = -1;
 
-	*ret = (struct base_result){ .schema_version = 1 };
-	if (base_open(pool, &b, e) < 0)
-		return -e->no;
-	lock = base_lock(pool, wait_ms, e);
-	if (lock < 0 || base_sweep(pool, wait_ms, e) < 0)
-		return -e->no;
-	if (is_there(&b, ret))
-		return 0;
-	if (fault_point("base-begun"))
-		return err_sys(e, "fault");
-	if (base_take(&b, wait_ms, e) < 0)
-		return -e->no;
-	if (!is_there(&b, ret))
-		return err_kind(e, ERR_FAILED, "%s is not there after it was taken", b.ref);
-	ret->changed = true;
-	ret->took_ms = (uint64_t)(clock_ms() - begun);
-	return 0;
+	return base_open(pool, &b, e) < 0 ? -e->no : make(&b, true, wait_ms, ret, e);
 }
 
 static bool wants_base(const struct instance *i, const struct pool *p)
@@ -148,6 +183,7 @@ static bool wants_base(const struct instance *i, const struct pool *p)
 	return p->start_from == POOL_START_TEMPLATE && i->role != INSTANCE_ROLE_TEMPLATE;
 }
 
+// A damaged one is somebody's to look at: no start replaces it, or would try to each time.
 int base_before_start(const struct address *a, int wait_ms, struct err *e)
 {
 	cleanup_base struct base b = { .ref = "" };
@@ -162,7 +198,12 @@ int base_before_start(const struct address *a, int wait_ms, struct err *e)
 		return 0;
 	if (base_open(a, &b, e) < 0)
 		return -e->no;
-	return is_there(&b, &r) ? 0 : base_make(&b.pool, MAX(wait_ms, START_WAIT_MS), &r, e);
+	if (look(&b, false, &r, e) == 0)
+		return 0;
+	if (e->kind != ERR_MISSING)
+		return err_hint(e, "'mvm snap base %s/%s' takes another", a->tenant, a->pool);
+	err_clear(e);
+	return make(&b, false, MAX(wait_ms, START_WAIT_MS), &r, e);
 }
 
 // --- used
@@ -218,7 +259,7 @@ static int find(struct plan *p, struct err *e)
 // Whatever speaks against it, a boot is as good, only slower.
 int base_prepare(struct plan *p, struct err *ret_refused, struct err *e)
 {
-	if (!wants_base(&p->i, &p->pool) || p->i.cold[0])
+	if (!wants_base(&p->i, &p->pool) || p->i.cold[0] || p->i.op.boot)
 		return 0;
 	if (fault_point("life-prepare-base"))
 		return err_sys(e, "fault");

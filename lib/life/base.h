@@ -19,11 +19,17 @@ struct base_result {
 };
 extern const struct field base_result_fields[];
 
-// Makes it when it is missing; pool: its address. What a killed maker of the tenant has left goes
-// first. One at a time in a tenant: who waits longer than wait_ms gets kind unavailable.
+// Makes it when it is missing, or is damaged, for which all of it is read. pool: its address. What
+// a killed maker of the tenant has left goes first. One at a time in a tenant: who waits longer
+// than wait_ms gets kind unavailable.
 int base_make(const struct address *pool, int wait_ms, struct base_result *ret,
 	      struct err *e) MUST_CHECK;
-// Before a start of a: the same, when its pool starts from a template and it has none yet.
+// Ends the templates whose makers were killed, of a tenant or (NULL) of all, and appends their
+// addresses, one a line; with dry_run it only tells them.
+int base_sweep_left(const struct address *tenant, bool dry_run, int wait_ms, struct buf *found,
+		    struct err *e) MUST_CHECK;
+// Before a start of a: makes it when its pool starts from a template and it has none yet. One that
+// is damaged is an error.
 int base_before_start(const struct address *a, int wait_ms, struct err *e) MUST_CHECK;
 // prepare: has this run go on from the base. What is wrong with it is *ret_refused, and the run is
 // a boot.

@@ -33,8 +33,11 @@ static int destroy(const struct address *a, int wait_ms, struct err *e)
 	struct instance i = { 0 };
 	bool changed;
 
-	if (instance_load(a, NULL, &i, e) < 0)
-		return -e->no;
+	if (instance_load(a, NULL, &i, e) < 0) {
+		if (e->kind == ERR_MISSING)
+			err_clear(e); // its maker was quicker
+		return e->no ? -e->no : 0;
+	}
 	// It stands still, so nobody could ask its guest; and nothing of it is worth that.
 	if ((i.status == INSTANCE_RUNNING || i.status == INSTANCE_WARM) &&
 	    verb_stop(a, true, wait_ms, &changed, e) < 0)
@@ -60,6 +63,49 @@ int base_sweep(const struct address *pool, int wait_ms, struct err *e)
 
 	tenant.pool[0] = '\0';
 	return instances_each(&tenant, destroy_left, &wait_ms, e);
+}
+
+// --- those that nobody comes back to
+
+struct left {
+	bool dry_run;
+	int wait_ms;
+	struct buf *found;
+};
+
+static int end_left(void *arg, const struct address *a, const struct instance *i,
+		    const struct err *why, struct err *e)
+{
+	const struct left *l = arg;
+	cleanup_fd int lock = -1;
+	address_text address;
+
+	(void)why;
+	if (!i || i->role != INSTANCE_ROLE_TEMPLATE)
+		return 0;
+	lock = base_lock(a, 0, e);
+	if (lock < 0 && e->kind == ERR_UNAVAILABLE) {
+		err_clear(e); // somebody is at it
+		return 0;
+	}
+	if (lock < 0)
+		return lock;
+	address_print(a, address);
+	if (!l->dry_run && destroy(a, l->wait_ms, e) < 0)
+		return err_wrap(e, "template %s", address);
+	buf_fmt(l->found, "%s\n", address);
+	return 0;
+}
+
+int base_sweep_left(const struct address *tenant, bool dry_run, int wait_ms, struct buf *found,
+		    struct err *e)
+{
+	struct left l = { .dry_run = dry_run, .wait_ms = wait_ms, .found = found };
+	struct address scope = { .tenant = "" };
+
+	if (tenant)
+		memcpy(scope.tenant, tenant->tenant, sizeof(scope.tenant));
+	return instances_each(tenant ? &scope : NULL, end_left, &l, e);
 }
 
 int base_lock(const struct address *pool, int wait_ms, struct err *e)
@@ -114,9 +160,8 @@ static int create(struct take *t, struct err *e)
 {
 	static const char *const names[] = { SNAP_VMSTATE, SNAP_MEM };
 
-	for (size_t i = 0; i < COUNT(names); i++)
-		if (unlinkat(t->vm.jail.snap, names[i], 0) < 0 && errno != ENOENT)
-			return err_sys(e, "remove %s", names[i]);
+	if (vm_drop_files(&t->vm, e) < 0)
+		return -e->no;
 	if (vm_create(&t->vm, FC_SNAPSHOT_FULL, names[0], names[1], t->b->machine.mem_mib, e) < 0)
 		return err_wrap(e, "capture the template");
 	for (size_t i = 0; i < COUNT(names); i++)

@@ -11,12 +11,15 @@ bool capture_there(const struct address *a)
 {
 	cleanup_store struct store s = STORE_NONE;
 	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
-	struct err ignored = { 0 };
+	struct err e = { 0 };
 	snap_ref ref = "";
 
-	return store_open(&s, STORE_INSTANCE, a, &ignored) == 0 &&
-	       snap_current(&s, ref, &ignored) == 0 && ref[0] &&
-	       snap_gen_open(&s, ref, SNAP_UNLOCKED, 0, &g, &ignored) == 0 && !g.m.spent;
+	if (fault_point("life-capture-look"))
+		(void)err_sys(&e, "fault");
+	else if (store_open(&s, STORE_INSTANCE, a, &e) == 0 && snap_current(&s, ref, &e) == 0 &&
+		 (!ref[0] || snap_gen_open(&s, ref, SNAP_UNLOCKED, 0, &g, &e) == 0))
+		return ref[0] && !g.m.spent;
+	return e.kind != ERR_MISSING && e.kind != ERR_DAMAGED && e.kind != ERR_CONFLICT;
 }
 
 int capture_disk_mib(const struct store *s, uint64_t *ret, struct err *e)

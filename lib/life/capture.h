@@ -30,7 +30,8 @@ int capture_vm(const struct capture_of *c, struct snap_machine *ret, struct err 
 void capture_drives(const struct pool *p, uint64_t data_bytes, struct codec_list *to);
 void capture_machine_free(struct snap_wanted *w);
 
-// Would a wake find something to load? Not: there is none, it is spent, or it cannot be read.
+// Would a wake find something to load? Not: there is none, it is spent or damaged. Of one that
+// cannot be looked at just now the wake itself has to find out.
 bool capture_there(const struct address *a);
 // No wake loads what there is: the link goes, and diff_base with it. Then what nobody refers to is
 // removed, and the record says what is left. None is fine.

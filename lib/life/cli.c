@@ -12,7 +12,8 @@
 static bool arg_force, arg_keep_volumes, arg_all, arg_yes, arg_cold;
 
 const struct opt cli_start_opts[] = { { 0, OPT_FLAG, "cold", NULL,
-					"drop the capture of one that sleeps and boot it",
+					"boot it: without the capture of one that sleeps, "
+					"and without the pool's base",
 					&arg_cold, 0, 0, NULL, NULL },
 				      OPT_END };
 const struct opt cli_warm_opts[] = { { 'f', OPT_FLAG, "force", NULL,

@@ -24,7 +24,7 @@ const struct field explain_fields[] = {
 	{ FIELD_SLOT(struct explain, last_exit, struct exit_record), .kind = KIND_RECORD,
 	  .flags = FIELD_NULLABLE, .sub = exit_fields, .doc = "its last end" },
 	{ FIELD_SLOT(struct explain, capture, snap_ref), .kind = KIND_TEXT, .flags = FIELD_NULLABLE,
-	  .doc = "what a wake would load" },
+	  .doc = "what a wake would load, or what is left of one that failed" },
 	{ FIELD_SLOT(struct explain, capture_bad, char[400]), .kind = KIND_TEXT,
 	  .flags = FIELD_NULLABLE, .doc = "why it would not" },
 	{ FIELD_SLOT(struct explain, next_parent, snap_ref), .kind = KIND_TEXT,
@@ -42,18 +42,25 @@ static int load(const struct store *s, const char *file, const struct field *tab
 	return 0;
 }
 
+// One that is stopped may have what a failed wake has left: its next start drops that.
 static void look_at_capture(const struct store *s, struct explain *x)
 {
 	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+	bool sleeps = x->status == INSTANCE_SLEEPING;
 	struct err why = { 0 };
 
-	if (x->status != INSTANCE_SLEEPING)
+	if (!sleeps && x->status != INSTANCE_STOPPED)
 		return;
-	if (snap_current(s, x->capture, &why) == 0 && !x->capture[0])
+	if (snap_current(s, x->capture, &why) == 0 && !x->capture[0]) {
+		if (!sleeps)
+			return;
 		(void)err_kind(&why, ERR_MISSING, "it has no capture");
+	}
 	if (!why.no && snap_gen_open(s, x->capture, SNAP_UNLOCKED, 0, &g, &why) == 0 &&
 	    g.m.memory.form == SNAP_FORM_MEM)
 		(void)!snap_may_load(&g.m, &why);
+	if (!why.no && !sleeps)
+		(void)err_kind(&why, ERR_STATE, "the disks may have gone on without it");
 	base_cut(x->capture_bad, sizeof(x->capture_bad), "%s", why.msg);
 }
 

@@ -161,9 +161,13 @@ static void start_failed(const struct address *a, const struct instance *i, stru
 	(void)snprintf(end->error.message, sizeof(end->error.message), "%s", end->message);
 }
 
-static void asked_for(const struct instance *i, struct ending *end)
+// A wake that was stopped before it loaded its capture, as by the host's shutdown, leaves it.
+static void asked_for(const struct address *a, const struct instance *i, struct ending *end)
 {
-	end->status = i->op.verb == DO_SLEEP ? INSTANCE_SLEEPING : INSTANCE_STOPPED;
+	bool sleeps = i->op.verb == DO_SLEEP ||
+		      (i->op.from == INSTANCE_SLEEPING && capture_there(a));
+
+	end->status = sleeps ? INSTANCE_SLEEPING : INSTANCE_STOPPED;
 	end->cause = EXIT_ASKED;
 	(void)snprintf(end->message, sizeof(end->message), "%s was asked for",
 		       action_names[i->op.verb]);
@@ -173,7 +177,7 @@ static void asked_for(const struct instance *i, struct ending *end)
 static bool decide(const struct address *a, const struct instance *i, struct ending *end)
 {
 	if (instance_has_op(i) && i->op.stage == OP_ENDING)
-		asked_for(i, end);
+		asked_for(a, i, end);
 	else if (instance_has_op(i) && (i->op.stage == OP_ASKED || i->op.stage == OP_STARTING))
 		start_failed(a, i, end);
 	else if (i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM)

@@ -175,7 +175,7 @@ static int create(struct work *w, struct err *e)
 	int r = capture(w, e);
 
 	if (r < 0)
-		snap_draft_drop(&w->t.draft);
+		take_drop(&w->t);
 	if (ask_undo(w->t.a, &w->t.i, w->t.wait_ms, &later) < 0) {
 		if (r == 0)
 			*e = later;

@@ -214,7 +214,7 @@ static int sleep_now(struct work *w, struct err *e)
 		return err_sys(e, "fault");
 	if (capture(w, e) == 0)
 		return end(w, e);
-	snap_draft_drop(&w->t.draft);
+	take_drop(&w->t);
 	if (ask_undo(w->t.a, &w->t.i, w->t.wait_ms, &later) < 0)
 		log_warn(w->t.a->instance, "%s", later.msg);
 	return -e->no;

@@ -19,8 +19,9 @@
 #include <inttypes.h>
 #include <signal.h>
 
-#define ASK_MS	5000 // until the agent has taken the request
-#define KILL_MS 2000 // from SIGTERM to SIGKILL, and from that to giving up
+#define ASK_MS	       5000  // until the agent has taken the request
+#define LOADED_WAIT_MS 60000 // for a lock, once a capture is loaded
+#define KILL_MS	       2000  // from SIGTERM to SIGKILL, and from that to giving up
 
 // The VMM's process as the backend tells it; 0 when it tells none.
 static int main_pid(struct proc_id *ret, struct err *e)
@@ -146,6 +147,18 @@ static int commit(const struct address *a, const struct launch *l, const struct 
 	return record_running(&h, l, vmm, e);
 }
 
+// Its memory would be lost: others' locks are waited for as long as the backend has patience, by
+// the tools that do parts of it as well.
+static int be_patient(int wait_ms, struct err *e)
+{
+	char text[16];
+
+	if (wait_ms >= LOADED_WAIT_MS)
+		return wait_ms;
+	base_cut(text, sizeof(text), "%d", LOADED_WAIT_MS);
+	return setenv("MVM_LOCK_TIMEOUT_MS", text, 1) < 0 ? err_sys(e, "setenv") : LOADED_WAIT_MS;
+}
+
 int step_commit(const struct address *a, int wait_ms, struct err *e)
 {
 	cleanup_launch struct launch l = { 0 };
@@ -155,6 +168,8 @@ int step_commit(const struct address *a, int wait_ms, struct err *e)
 	if (main_pid(&vmm, e) < 0)
 		return -e->no;
 	find_launch(a, &l);
+	if (l.mode == LAUNCH_LOAD && (wait_ms = be_patient(wait_ms, e)) < 0)
+		return -e->no;
 	r = vmm.pid ? check_group(&vmm, e) : 0;
 	if (r == 0)
 		r = commit(a, &l, &vmm, wait_ms, e);

@@ -143,9 +143,8 @@ static int create(struct take *t, bool delta, struct err *e)
 	const char *names[] = { SNAP_VMSTATE, delta ? SNAP_DELTA : SNAP_MEM };
 	struct stat st;
 
-	for (size_t i = 0; i < COUNT(names); i++)
-		if (unlinkat(t->vm.jail.snap, names[i], 0) < 0 && errno != ENOENT)
-			return err_sys(e, "remove %s", names[i]);
+	if (vm_drop_files(&t->vm, e) < 0)
+		return -e->no;
 	if (vm_create(&t->vm, delta ? FC_SNAPSHOT_DIFF : FC_SNAPSHOT_FULL, names[0], names[1],
 		      t->pool.instance_resources.mem_mib, e) < 0)
 		return err_wrap(e, "capture the guest");
@@ -160,6 +159,15 @@ static int create(struct take *t, bool delta, struct err *e)
 	if (fstatat(t->draft.draft.dir, names[1], &st, AT_SYMLINK_NOFOLLOW) == 0)
 		t->bytes = (uint64_t)st.st_blocks * 512;
 	return 0;
+}
+
+void take_drop(struct take *t)
+{
+	struct err e = { 0 };
+
+	snap_draft_drop(&t->draft);
+	if (vm_drop_files(&t->vm, &e) < 0)
+		log_warn(t->a->instance, "%s", e.msg);
 }
 
 int take_memory(struct take *t, bool delta, struct err *e)

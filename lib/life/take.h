@@ -41,3 +41,5 @@ int take_stand_still(struct take *t, struct err *e) MUST_CHECK;
 // Of one that stands still: its data disk is safe, m says what it is, and its memory is in the
 // draft.
 int take_memory(struct take *t, bool delta, struct err *e) MUST_CHECK;
+// What a capture that came to nothing takes on the disk: room that the guest may need to go on.
+void take_drop(struct take *t);

@@ -18,12 +18,12 @@ int verb_start(const struct address *a, bool cold, int wait_ms, bool *ret_change
 	if (cold && (instance_load(a, NULL, &i, e) < 0 ||
 		     (i.status == INSTANCE_SLEEPING && verb_discard(a, wait_ms, &dropped, e) < 0)))
 		return -e->no;
-	return wake_run(a, DO_START, wait_ms, ret_changed, e);
+	return wake_run(a, DO_START, cold, wait_ms, ret_changed, e);
 }
 
 int verb_wake(const struct address *a, int wait_ms, bool *ret_changed, struct err *e)
 {
-	return wake_run(a, DO_WAKE, wait_ms, ret_changed, e);
+	return wake_run(a, DO_WAKE, false, wait_ms, ret_changed, e);
 }
 
 int verb_discard(const struct address *a, int wait_ms, bool *ret_changed, struct err *e)
@@ -34,7 +34,7 @@ int verb_discard(const struct address *a, int wait_ms, bool *ret_changed, struct
 	capture_stop_packing(a, wait_ms);
 	if (ask_settle(a, false, wait_ms, e) < 0 || held_open(&h, a, wait_ms, e) < 0)
 		return -e->no;
-	if (instance_op_check(&h.i, e) < 0)
+	if (ask_check_free(&h.i, e) < 0)
 		return -e->no;
 	if (transition_check(DO_DISCARD, (enum instance_status)h.i.status, &to, e) < 0) {
 		(void)err_object(e, "%s", h.address);
@@ -95,7 +95,8 @@ static int end_all(const struct address *a, int wait_ms, struct err *e)
 		return err_sys(e, "fault");
 	capture_stop_packing(a, wait_ms);
 	// Also for one that never ran: a killed start may have left its TAP or jail.
-	if (step_finish(a, wait_ms, e) < 0 || backend_forget(a, e) < 0)
+	if (instance_load(a, NULL, &i, e) < 0 || ask_check_free(&i, e) < 0 ||
+	    step_finish(a, wait_ms, e) < 0 || backend_forget(a, e) < 0)
 		return -e->no;
 	if (fault_point("life-destroy-forgotten"))
 		return err_sys(e, "fault");

@@ -6,7 +6,8 @@
 #include "state/instance.h"
 
 // Boots, goes on from memory or from a capture, or, running already, does nothing. On failure the
-// error is the start's own, with the console's last lines. cold: a capture is dropped first.
+// error is the start's own, with the console's last lines. cold: a boot, before which a capture is
+// dropped.
 int verb_start(const struct address *a, bool cold, int wait_ms, bool *ret_changed,
 	       struct err *e) MUST_CHECK;
 // The same for what was put to rest, or ended without having been asked to.

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "fc/api.h"
+#include "snap/gen.h"
 
 #define API_MS	  2000	// until the socket of a VMM that runs answers
 #define PAUSE_MS  35000 // the VMM itself waits up to 30 s for its CPUs
@@ -98,6 +99,16 @@ int vm_create(const struct vm *v, enum fc_snapshot_type type, const char *state,
 	int timeout = CREATE_MS + (int)MIN(mem_mib * 1000 / WRITE_MIB_S, 3600000u);
 
 	return call(v, "PUT", "/snapshot/create", fc_snapshot_create_fields, &body, timeout, e);
+}
+
+int vm_drop_files(const struct vm *v, struct err *e)
+{
+	static const char *const names[] = { SNAP_VMSTATE, SNAP_DELTA, SNAP_MEM };
+
+	for (size_t i = 0; v->jail.snap >= 0 && i < COUNT(names); i++)
+		if (unlinkat(v->jail.snap, names[i], 0) < 0 && errno != ENOENT)
+			return err_sys(e, "remove %s", names[i]);
+	return 0;
 }
 
 // --- the agent

@@ -33,6 +33,8 @@ int vm_run(const struct vm *v, struct err *e) MUST_CHECK;
 // Into the jail's snap/ directory. What the VMM did is unknown after an error.
 int vm_create(const struct vm *v, enum fc_snapshot_type type, const char *state, const char *memory,
 	      uint64_t mem_mib, struct err *e) MUST_CHECK;
+// What an attempt to create left there; nothing is fine, also of a VM that was not opened.
+int vm_drop_files(const struct vm *v, struct err *e) MUST_CHECK;
 
 // Of the guest's agent. quiet: without the guest's own programs.
 int vm_quiesce(const struct vm *v, uint32_t deadline_ms, bool quiet, struct err *e) MUST_CHECK;

@@ -74,16 +74,35 @@ int wake_commit(const struct address *a, const struct launch *l, int vmm_fd, str
 	return launch_save_start(a->instance, &r, e);
 }
 
+// The very one that was loaded; since then another may have been put in its place.
+static int open_loaded(const struct held *h, const struct launch *l, struct snap_gen *g,
+		       struct err *e)
+{
+	cleanup_store struct store pool = STORE_NONE;
+
+	if (!launch_from_base(l))
+		return snap_gen_open(&h->store, l->capture, SNAP_UNLOCKED, 0, g, e);
+	if (store_open(&pool, STORE_POOL, &h->a, e) < 0 ||
+	    snap_gen_open(&pool, l->capture, SNAP_UNLOCKED, 0, g, e) < 0)
+		return -e->no;
+	return str_eq(g->m.seal, l->capture_seal)
+		       ? 0
+		       : err_kind(e, ERR_CONFLICT, "%s: another one by now", l->capture);
+}
+
 int wake_note_base(struct held *h, const struct launch *l, struct err *e)
 {
 	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
-	cleanup_store struct store pool = STORE_NONE;
 	struct instance_base loaded = { 0 };
-	bool base = launch_from_base(l);
 
-	if ((base && store_open(&pool, STORE_POOL, &h->a, e) < 0) ||
-	    snap_gen_open(base ? &pool : &h->store, l->capture, SNAP_UNLOCKED, 0, &g, e) < 0)
-		return -e->no;
+	if (open_loaded(h, l, &g, e) < 0) {
+		if (!launch_from_base(l))
+			return -e->no;
+		log_info(h->address, "its next capture is a full one: %s", e->msg);
+		err_clear(e);
+		snap_base_after(SNAP_EV_ENDED, NULL, &h->i.diff_base);
+		return 0;
+	}
 	base_cut(loaded.ref, sizeof(loaded.ref), "%s", g.ref);
 	base_cut(loaded.sha256, sizeof(loaded.sha256), "%s", g.m.memory.sha256);
 	snap_base_after(SNAP_EV_LOADED, &loaded, &h->i.diff_base);
@@ -230,19 +249,40 @@ static int start_cold(const struct address *a, int wait_ms, struct err *e)
 	return changed ? start_backend(a, wait_ms, e) : 0;
 }
 
-int wake_run(const struct address *a, enum action verb, int wait_ms, bool *ret_changed,
+// What the record has in one word, with what the start had to say; NULL for any other end.
+static char *why_failed(const struct address *a)
+{
+	cleanup_store struct store s = STORE_NONE;
+	struct exit_record r = { 0 };
+	struct instance i = { 0 };
+	struct err e = { 0 }, why = { 0 };
+	cleanup_free char *cause = NULL;
+
+	if (instance_load(a, NULL, &i, &e) < 0 || i.status != INSTANCE_STOPPED ||
+	    !str_eq(i.last_exit, exit_cause_names[EXIT_START_FAILED]) ||
+	    store_open(&s, STORE_INSTANCE, a, &e) < 0 || exit_load(&s, &r, &e) < 0 ||
+	    !r.message[0])
+		return NULL;
+	(void)err_kind(&why, ERR_FAILED, "%s", r.message);
+	cause = cause_of(&why);
+	return base_printf("%s: %s", i.last_exit, cause);
+}
+
+int wake_run(const struct address *a, enum action verb, bool boot, int wait_ms, bool *ret_changed,
 	     struct err *e)
 {
-	cleanup_free char *no_base = NULL;
-	struct ask q = { .verb = verb, .stage = OP_ASKED };
+	cleanup_free char *no_base = NULL, *no_memory = NULL;
+	struct ask q = { .verb = verb, .stage = OP_ASKED, .boot = boot };
 	struct instance i = { 0 };
 
 	if (ask_settle(a, false, wait_ms, e) < 0)
 		return -e->no;
-	if (verb == DO_START && base_before_start(a, wait_ms, e) < 0) {
+	if (verb == DO_START && !boot && base_before_start(a, wait_ms, e) < 0) {
 		q.cold = no_base = cause_of(e);
 		log_warn(a->instance, "cold start: %s", no_base);
 		err_clear(e);
+	} else if (verb == DO_WAKE) {
+		q.cold = no_memory = why_failed(a);
 	}
 	if (ask_op(a, &q, wait_ms, &i, ret_changed, e) < 0)
 		return -e->no;

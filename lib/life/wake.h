@@ -7,8 +7,9 @@
 #include "state/transition.h"
 
 // start or wake, whatever there is to go on from. A capture that is refused or lost makes it a cold
-// start, whose cause is in the record.
-int wake_run(const struct address *a, enum action verb, int wait_ms, bool *ret_changed,
+// start, whose cause is in the record. boot: one that does not run boots, also where its pool has a
+// base.
+int wake_run(const struct address *a, enum action verb, bool boot, int wait_ms, bool *ret_changed,
 	     struct err *e) MUST_CHECK;
 // Of a paused one, with op working in the record; i: as it was written.
 int wake_warm(const struct address *a, const struct instance *i, int wait_ms,

@@ -135,9 +135,15 @@ static int each_leftover(const struct leftovers *l, struct err *e)
 
 // --- references, in the order in which they are handed on
 
-static int refs_held(const struct store *s, struct refs *r, struct err *e)
+static int refs_of_drafts(const struct store *s, struct refs *r, struct err *e)
 {
 	const struct leftovers look = { .s = s, .refs = r };
+
+	return each_leftover(&look, e);
+}
+
+static int refs_held(const struct store *s, struct refs *r, struct err *e)
+{
 	struct instance i = { 0 };
 	struct address a;
 
@@ -145,7 +151,7 @@ static int refs_held(const struct store *s, struct refs *r, struct err *e)
 	    instance_load_from(s, &a, NULL, &i, e) < 0)
 		return -e->no;
 	refs_add(r, i.diff_base.ref);
-	return each_leftover(&look, e);
+	return refs_of_drafts(s, r, e);
 }
 
 static int refs_of_rows(const struct store *s, struct refs *r, struct err *e)
@@ -163,8 +169,10 @@ static int refs_of_rows(const struct store *s, struct refs *r, struct err *e)
 	return listed;
 }
 
+typedef int (*refs_fn)(const struct store *s, struct refs *r, struct err *e);
+
 // An instance that cannot be read may refer to any base; one that is gone by now to none.
-static int refs_of_pool(const struct store *s, struct refs *r, struct err *e)
+static int refs_of_pool(const struct store *s, refs_fn first, struct refs *r, struct err *e)
 {
 	cleanup_names struct store_names ids = STORE_NAMES_NONE;
 	struct address a;
@@ -184,7 +192,7 @@ static int refs_of_pool(const struct store *s, struct refs *r, struct err *e)
 			r->doubt |= why.kind != ERR_MISSING;
 			continue;
 		}
-		if (refs_held(&one, r, &why) < 0 || refs_of_rows(&one, r, &why) < 0)
+		if (first(&one, r, &why) < 0 || refs_of_rows(&one, r, &why) < 0)
 			r->doubt = true;
 	}
 	return 0;
@@ -239,7 +247,8 @@ static int plan_make(const struct store *s, struct plan *p, struct err *e)
 	int r;
 
 	plan_free(p);
-	r = s->level == STORE_POOL ? refs_of_pool(s, &p->refs, e) : refs_held(s, &p->refs, e);
+	r = s->level == STORE_POOL ? refs_of_pool(s, refs_held, &p->refs, e)
+				   : refs_held(s, &p->refs, e);
 	if (r == 0 && s->level == STORE_INSTANCE)
 		r = snap_current(s, p->refs.current, e);
 	if (r < 0 || snap_list(s, &p->rows, e) < 0 || plan_items(s, p, e) < 0)
@@ -327,4 +336,42 @@ int snap_gc(const struct store *s, const char *only, bool dry_run, struct codec_
 		r = act(s, &p, only, dry_run, rows, e);
 	plan_free(&p);
 	return r;
+}
+
+// --- a base that is no good
+
+// Who was loaded from it goes on without: its next capture is Full. Not so a delta.
+static int check_bare(const struct store *s, const char *ref, struct err *e)
+{
+	struct refs r = { 0 };
+	bool used = false;
+
+	if (refs_of_pool(s, refs_of_drafts, &r, e) < 0) {
+		refs_free(&r);
+		return -e->no;
+	}
+	for (size_t i = 0; i < r.len; i++)
+		used |= str_eq(r.items[i], ref);
+	used |= r.doubt;
+	refs_free(&r);
+	if (!used)
+		return 0;
+	(void)err_kind(e, ERR_STATE, "%s: %s: a capture may still be laid over it", s->name, ref);
+	return err_hint(e, "wake or discard those of the pool's instances that 'mvm-snap list' "
+			   "shows with it as parent, or as damaged");
+}
+
+int snap_base_remove(const struct store *s, const char *ref, struct err *e)
+{
+	char path[sizeof(SNAP_DIR) + SNAP_REF + 1];
+
+	assert(s->lock >= 0 && s->level == STORE_POOL);
+	base_cut(path, sizeof(path), SNAP_DIR "/%.40s", ref);
+	cleanup_fd int dir = fd_open_dir(s->dir, path, e), lock = -1;
+	if (dir < 0)
+		return -e->no;
+	lock = fd_lock(dir, "lock", true, 0, e);
+	if (lock < 0)
+		return err_wrap(e, "%s: %s", s->name, ref);
+	return check_bare(s, ref, e) < 0 ? -e->no : store_remove(s, SNAP_DIR, ref, e);
 }

@@ -27,7 +27,7 @@ int snap_list(const struct store *s, struct codec_list *rows, struct err *e) MUS
 struct gc_row {
 	uint32_t schema_version; // 1
 	char ref[80];		 // of what is there, or the name of what a crash left
-	char why[16];		 // gc_why_names, "busy", or "left-over"
+	char why[16];		 // gc_why_names, "busy", "left-over", "template"
 	bool removed;
 	uint64_t allocated;
 };
@@ -38,3 +38,6 @@ extern const struct field gc_row_fields[];
 // manifest; so it is read in that order.
 int snap_gc(const struct store *s, const char *only, bool dry_run, struct codec_list *rows,
 	    struct err *e) MUST_CHECK;
+// A base that is damaged, under the lock of its pool: removed, so that another can be taken. Kind
+// state while a delta may be laid over it, unavailable while it is loaded.
+int snap_base_remove(const struct store *s, const char *ref, struct err *e) MUST_CHECK;

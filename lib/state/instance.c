@@ -57,6 +57,8 @@ const struct field instance_op_fields[] = {
 	  .doc = "when that started, ticks since boot" },
 	{ FIELD_SLOT(struct instance_op, spent, bool), .kind = KIND_BOOL,
 	  .doc = "a capture was spent: a failed start ends in stopped" },
+	{ FIELD_SLOT(struct instance_op, boot, bool), .kind = KIND_BOOL,
+	  .doc = "a boot was asked for, whatever memory could be gone on from" },
 	FIELD_END
 };
 

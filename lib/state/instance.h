@@ -55,6 +55,7 @@ struct instance_op { // id "": none (null)
 	uint32_t pid;
 	uint64_t pid_start;
 	bool spent; // a capture was spent: a failed start goes to stopped
+	bool boot;  // from the disks, whatever memory could be gone on from
 };
 
 struct instance_base {	 // ref "": none (null)

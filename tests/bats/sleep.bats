@@ -90,7 +90,7 @@ dead() { # VERB STAGE: a verb that was killed there
 
 @test "finish of a wake that failed: it sleeps on, unless its capture was spent, is damaged or gone" {
 	sleeping
-	for harm in true 'reseal "$snapshots/gen-1" ".spent = true | .spent_at = .created_at"' \
+	for harm in true 'export MVM_FAULT=life-capture-look:err=EIO' 'reseal "$snapshots/gen-1" ".spent = true | .spent_at = .created_at"' \
 		'truncate -s 40 "$snapshots/gen-1/manifest.json"' 'rm "$snapshots/delta"'; do
 		echo "--- $harm" >&2
 		rm -rf "${snapshots:?}"/*
@@ -99,14 +99,28 @@ dead() { # VERB STAGE: a verb that was killed there
 		living
 		in_flight "$vm" wake starting "$pid"
 		EXIT_CODE=exited EXIT_STATUS=1 step finish "$vm"
+		unset MVM_FAULT
 		[ "$(field "$vm" '[.last_exit, .op] | map(tostring) | join(" ")')" = "start-failed null" ]
-		if [ "$harm" = true ]; then
+		if [[ $harm == true || $harm == export* ]]; then # it cannot be read just now
 			[ "$(field "$vm" .status)" = sleeping ]
 			[ "$(linked)" = gen-1 ]
 		else
 			[ "$(field "$vm" .status)" = stopped ]
 		fi
 	done
+}
+
+@test "a wake that was stopped before it loaded its capture sleeps on, one behind that is stopped" {
+	sleeping
+	living
+	in_flight "$vm" stop ending "$pid"
+	EXIT_CODE=killed EXIT_STATUS=TERM step finish "$vm"
+	[ "$(field "$vm" '[.status, .last_exit, .op] | map(tostring) | join(" ")')" = "sleeping asked null" ]
+	[ "$(linked)" = gen-1 ]
+	reseal "$snapshots/gen-1" '.spent = true | .spent_at = .created_at'
+	in_flight "$vm" stop ending "$pid"
+	EXIT_CODE=killed EXIT_STATUS=TERM step finish "$vm"
+	[ "$(field "$vm" .status)" = stopped ]
 }
 
 @test "a sleep that was killed when all but the stop was done is one; before that the VM has ended" {
@@ -135,6 +149,43 @@ dead() { # VERB STAGE: a verb that was killed there
 		refuses_untouched 8 step "$verb" "$vm"
 		[[ $stderr == *"busy: sleep is working (pid $pid)"* ]]
 	done
+}
+
+@test "two tools settle one after the other, and nobody acts on what another has begun meanwhile" {
+	set_status "$vm" running
+	dead sleep working
+	MVM_FAULT=life-settle:sleep=2000 become_within mvm-instance settle "$vm" 3>&- &
+	local first=$!
+	eventually test -e "$rundir/settle.lock"
+	refuses 8 step settle "$vm" --lock-timeout 50ms
+	[[ $stderr == *settle.lock* ]]
+	wait "$first"
+	[ "$(field "$vm" '[.status, .last_exit, .op] | map(tostring) | join(" ")')" = "stopped killed null" ]
+
+	# what looked like a dead start was one that came to its end in between
+	rm "$instance/exit.json"
+	set_status "$vm" sleeping
+	dead wake starting
+	MVM_FAULT=life-look:sleep=1500@1 become_within mvm-instance settle "$vm" 3>&- &
+	first=$!
+	sleep 0.7
+	edit "$vm" '.op = null'
+	wait "$first"
+	[ "$(field "$vm" .status)" = sleeping ]
+	[ ! -e "$instance/exit.json" ]
+
+	# and the steps of a start that began in between live no longer than its op
+	gen 1 3=7
+	MVM_FAULT=life-asking:sleep=1500 become_within mvm-instance wake "$vm" 2>"$BATS_TEST_TMPDIR/late" 3>&- &
+	first=$!
+	sleep 0.7
+	dead wake starting
+	local ended=0
+	wait "$first" || ended=$?
+	cat "$BATS_TEST_TMPDIR/late" >&2
+	[ "$ended" = 8 ]
+	grep -q "busy: wake is starting" "$BATS_TEST_TMPDIR/late"
+	[ "$(field "$vm" '[.op.id, .op.stage] | join(" ")')" = "o-00000001 starting" ]
 }
 
 @test "a capture that is not of this machine is not loaded: from the disks, with the field as the cause" {
@@ -218,7 +269,15 @@ dead() { # VERB STAGE: a verb that was killed there
 	[ "$(step explain "$vm" | jq -c '[.capture, .capture_bad]')" = '["gen-1",null]' ]
 	reseal "$snapshots/gen-1" '.spent = true | .spent_at = .created_at'
 	[[ $(step explain "$vm" | jq -r .capture_bad) == *spent* ]]
+	# what a wake that failed has left
+	set_status "$vm" stopped
+	[ "$(step explain "$vm" | jq -r .capture)" = gen-1 ]
+	[[ $(step explain "$vm" | jq -r .capture_bad) == *spent* ]]
+	reseal "$snapshots/gen-1" '.spent = false | .spent_at = null'
+	[[ $(step explain "$vm" | jq -r .capture_bad) == *"gone on without it"* ]]
 	rm "$snapshots/delta"
+	[ "$(step explain "$vm" | jq -c '[.capture, .capture_bad]')" = '[null,null]' ]
+	set_status "$vm" sleeping
 	[[ $(step explain "$vm" | jq -r .capture_bad) == *"no capture"* ]]
 	run -0 step explain "$vm" -o table
 	[[ ${output,,} == *sleeping* ]]

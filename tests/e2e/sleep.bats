@@ -250,6 +250,18 @@ drift() { # ADDRESS
 	done
 }
 
+@test "somebody who holds the tenant's lock does not cost a guest that was loaded its memory" {
+	vm=$(alive)
+	mvm-instance sleep "$vm"
+	MVM_LOCK_TIMEOUT_MS=200 MVM_FAULT=life-load-repaired:sleep=2000@1 mvm-instance wake "$vm" >/dev/null &
+	job=$!
+	wait_until 10 grep -q '"spent":true' "$(dir_of "$vm")/snapshots/gen-1/manifest.json"
+	flock "$state/tenants/acme/lock" sleep 4 3>&-
+	wait "$job"
+	[[ $(field "$vm" '[.status, .cold] | map(tostring) | join(" ")') == "running null" ]]
+	whole "$vm"
+}
+
 @test "discard and start --cold drop the capture" {
 	vm=$(alive)
 	mvm-instance sleep "$vm"
@@ -320,7 +332,7 @@ drift() { # ADDRESS
 		life-prepare-jail life-load-spend snap-spend life-load-spent life-load-loaded life-load-repaired \
 		life-commit-drives life-commit-attached life-commit-thawed life-commit; do
 		echo "--- $point" >&2
-		guest "$vm" 'mkdir -p /run/t && echo x >/run/t/mark'
+		guest "$vm" "mkdir -p /run/t && echo x >/run/t/mark && echo $point >>/data/points && sync"
 		mvm-instance sleep "$vm"
 		MVM_FAULT=$point:kill@1 run mvm-instance wake "$vm"
 		mvm-instance settle "$vm"
@@ -332,9 +344,14 @@ drift() { # ADDRESS
 			guest "$vm" 'test -e /run/t/mark'
 		else
 			guest "$vm" 'test ! -e /run/t/mark'
+			[[ $cold != start-failed ]] # but what failed
 		fi
 		guest "$vm" 'sha256sum -c /data/sum'
+		[[ $(guest "$vm" 'tail -n 1 /data/points') == "$point" ]]
 	done
+	[[ $(guest "$vm" 'wc -l </data/points') == 15 ]]
+	mvm-instance stop "$vm"
+	clean_data "$vm"
 }
 
 @test "warm and its wake killed anywhere: the guest goes on as it was" {

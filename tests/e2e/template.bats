@@ -29,6 +29,12 @@ no_templates() {
 	[[ $(mvm-instance list acme --templates | jq 'map(select(.role == "template")) | length') == 0 ]]
 }
 
+bases_taken() { mvm-audit list acme --action SnapshotCreated | jq length; }
+
+loaded() { # ADDRESS: the load is done, and has let go of the base
+	grep -q '"repaired"' "${MVM_RUN_DIR:-/run/mvm}/instances/${1##*/}/start.json"
+}
+
 base_of() { mvm-snap list acme/mould | jq -r 'map(.ref) | join(" ")'; }
 
 started_from() { # ADDRESS: the base that it went on from
@@ -132,6 +138,119 @@ started_from() { # ADDRESS: the base that it went on from
 	# and the next one is from the base again
 	mvm-instance start "$vm"
 	started_from "$vm" "$ref"
+}
+
+@test "start --cold is a boot, and says nothing of a cause" {
+	mvm-snap base acme/mould
+	vm=$(new_instance acme/mould)
+	mvm-instance start --cold "$vm"
+	[[ $(field "$vm" '[.status, .cold, .diff_base] | map(tostring) | join(" ")') == "running null null" ]]
+	[[ $(mvm-instance explain "$vm" | jq .start.load) == false ]]
+	mvm-instance sleep "$vm"
+	mvm-instance start --cold "$vm"
+	[[ $(field "$vm" '[.status, .cold, .diff_base] | map(tostring) | join(" ")') == "running null null" ]]
+	mvm-instance stop "$vm"
+	mvm-instance start "$vm"
+	started_from "$vm" "$(base_of)"
+}
+
+@test "a damaged base is told and left alone by each start, and the next mvm-snap base replaces it" {
+	mvm-snap base acme/mould
+	ref=$(base_of)
+	vm=$(new_instance acme/mould)
+	up "$vm"
+	started_from "$vm" "$ref"
+	taken=$(bases_taken)
+	truncate -s 100 "$pool/snapshots/$ref/manifest.json"
+	other=$(new_instance acme/mould)
+	for round in 1 2; do
+		mvm-instance start "$other"
+		[[ $(field "$other" '.status + " " + (.diff_base | tostring)') == "running null" ]]
+		[[ $(field "$other" .cold) == *"$ref"*manifest.json*damaged* ]]
+		mvm-instance stop "$other"
+	done
+	[[ $(bases_taken) == "$taken" ]]
+	# whoever runs from it goes on, and is captured in full
+	[[ $(mvm-snap base acme/mould | jq -r '[.ref, .changed] | map(tostring) | join(" ")') == "$ref true" ]]
+	mvm-snap verify acme/mould
+	mvm-instance sleep "$vm"
+	[[ $(mvm-instance explain "$vm" | jq -r '.sleep | [.kind, .why_full] | join(" ")') == "full "*"another one now" ]]
+	mvm-instance wake "$vm"
+	[[ $(field "$vm" .cold) == null ]]
+	mvm-instance start "$other"
+	started_from "$other" "$ref"
+	mvm-instance destroy --yes "$vm" "$other"
+
+	# also where only a page of it is another; but not below a delta
+	printf x | dd of="$pool/snapshots/$ref/mem" bs=1 seek=70000000 conv=notrunc status=none
+	vm=$(new_instance acme/mould)
+	mkdir "$pool/instances/${vm##*/}/snapshots/gen-1"
+	refuses 3 mvm-snap base acme/mould
+	[[ $stderr == *"$ref: a capture may still be laid over it"* ]]
+	rmdir "$pool/instances/${vm##*/}/snapshots/gen-1"
+	[[ $(mvm-snap base acme/mould | jq -r '[.ref, .changed] | map(tostring) | join(" ")') == "$ref true" ]]
+	mvm-snap verify acme/mould
+	truncate -s 100 "$pool/snapshots/$ref/manifest.json"
+	killed_at base-removed mvm-snap base acme/mould
+	[[ -z $(base_of) ]]
+	mvm-snap base acme/mould
+	mvm-snap verify acme/mould
+	no_templates
+}
+
+# A delta over the other one would be of a memory that never was.
+@test "a base that is replaced while it is loaded is no parent of what went on from the former one" {
+	mvm-snap base acme/mould
+	ref=$(base_of)
+	was=$(mvm-snap list acme/mould | jq -r '.[0].created_at')
+	vm=$(new_instance acme/mould)
+	MVM_FAULT=life-commit-drives:sleep=12000@1 mvm-instance start "$vm" >/dev/null &
+	job=$!
+	wait_until 20 loaded "$vm"
+	truncate -s 100 "$pool/snapshots/$ref/manifest.json"
+	mvm-snap base acme/mould
+	wait "$job"
+	[[ $(mvm-snap list acme/mould | jq -r '.[0].created_at') != "$was" ]]
+	[[ $(field "$vm" '[.status, .cold, .diff_base] | map(tostring) | join(" ")') == "running null null" ]]
+	guest "$vm" 'mkdir -p /run/t && echo here >/run/t/f'
+	mvm-instance sleep "$vm"
+	[[ $(mvm-instance explain "$vm" | jq -r .sleep.kind) == full ]]
+	mvm-instance wake "$vm"
+	[[ $(guest "$vm" 'cat /run/t/f') == here ]]
+}
+
+@test "a template whose maker was killed is ended by gc and by sweep, and one that is being made is not" {
+	rm -rf "$pool/snapshots"/base-*
+	killed_at base-paused mvm-snap base acme/mould
+	left=$(mvm-instance list acme --templates | jq -r '.[] | select(.role == "template") | .instance_id')
+	[[ $left == i-* ]]
+	[[ $(mvm-snap gc acme/mould --dry-run | jq -r '.[0] | [.ref, .why, .removed] | map(tostring) | join(" ")') == "$left template false" ]]
+	[[ $(flock "$pool/../../template.lock" mvm-snap gc acme/mould | jq 'map(select(.why == "template")) | length') == 0 ]]
+	[[ $(mvm-snap gc acme/mould | jq -r '.[0] | [.ref, .why, .removed] | map(tostring) | join(" ")') == "$left template true" ]]
+	no_templates
+	no_strays
+	killed_at base-taken mvm-snap base acme/mould
+	[[ $(mvm-instance sweep | jq -r '.removed | map(select(startswith("acme/mould/i-"))) | length') == 1 ]]
+	no_templates
+	no_strays
+}
+
+@test "another image has another base: gc takes the old one, the next start makes the new one" {
+	mvm-snap base acme/mould
+	old=$(base_of)
+	cp -a "$MVM_IMAGE" "$BATS_TEST_TMPDIR/image"
+	jq '.boot_args += " mvm.other"' "$MVM_IMAGE/mvm-image.json" >"$BATS_TEST_TMPDIR/image/mvm-image.json"
+	mvm-pool-build build acme/mould --from "$BATS_TEST_TMPDIR/image"
+	[[ $(mvm-snap gc acme/mould | jq -r --arg r "$old" '.[] | select(.ref == $r) | [.why, .removed] | map(tostring) | join(" ")') == "unused true" ]]
+	[[ -z $(base_of) ]]
+	vm=$(new_instance acme/mould)
+	up "$vm"
+	new=$(base_of)
+	[[ $new == base-* && $new != "$old" ]]
+	started_from "$vm" "$new"
+	guest "$vm" 'grep -q mvm.other /proc/cmdline'
+	mvm-instance destroy --yes "$vm"
+	mvm-pool-build build acme/mould --from "$MVM_IMAGE"
 }
 
 @test "killed anywhere: nothing is left of the template by the next one, and the base is whole" {

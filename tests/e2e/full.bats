@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: MIT
+# shellcheck disable=SC2016,SC2154
+# A disk that is full, with a real guest: the state root is a small tmpfs of its own.
+
+load e2e
+
+setup_file() {
+	mkdir -p "$BATS_FILE_TMPDIR/state"
+	mount -t tmpfs -o size=512m none "$BATS_FILE_TMPDIR/state"
+	e2e_setup_file
+	new_pool acme/bed 128 --data-disk 64 --drain-timeout 10s
+}
+
+teardown() {
+	rm -f "$MVM_STATE_DIR/filler"
+	mvm-instance destroy --all --yes acme/bed >/dev/null
+	nothing_left
+}
+
+guest() { # ADDRESS SCRIPT
+	mvm-guest exec "$1" -- sh -c "$2"
+}
+
+fill() { # MIB: all but that
+	local free
+	free=$(df --output=avail -BM "$MVM_STATE_DIR" | tail -n 1 | tr -dc 0-9)
+	head -c "$(((free - $1) * 1048576))" /dev/zero >"$MVM_STATE_DIR/filler"
+}
+
+alive() { # prints its address
+	local vm
+	vm=$(new_instance acme/bed)
+	up "$vm" >/dev/null
+	guest "$vm" 'mkdir -p /run/t && mount -t tmpfs none /run/t && head -c 3000000 /dev/urandom >/run/t/f &&
+		sha256sum /run/t/f >/run/t/sum && head -c 500000 /dev/urandom >/data/f && sha256sum /data/f >/data/sum && sync'
+	echo "$vm"
+}
+whole() { guest "$1" 'sha256sum -c /run/t/sum && sha256sum -c /data/sum'; }
+
+@test "a sleep for which there is no room fails, its guest goes on, and with room it sleeps and wakes" {
+	vm=$(alive)
+	for room in 8 1 0; do
+		echo "--- $room" >&2
+		fill "$room"
+		refuses 1 mvm-instance sleep "$vm"
+		[[ $stderr == *"No space left"* ]]
+		rm "$MVM_STATE_DIR/filler"
+		# as it was left, and by the next tool
+		mvm-instance settle "$vm"
+		[[ $(field "$vm" '[.status, .op] | map(tostring) | join(" ")') == "running null" ]]
+		whole "$vm"
+		[[ $(mvm-snap list "$vm" | jq length) == 0 ]]
+		[[ $(mvm-snap gc "$vm" | jq length) == 0 ]]
+		[[ -z $(ls "$MVM_STATE_DIR"/jails/qemu/"${vm##*/}"/root/snap) ]]
+	done
+	mvm-instance sleep "$vm"
+	# nor does a wake lose what it has no room for
+	fill 0
+	run mvm-instance wake "$vm"
+	rm "$MVM_STATE_DIR/filler"
+	[[ $status == 0 ]] || mvm-instance wake "$vm"
+	[[ $(field "$vm" '[.status, .cold] | map(tostring) | join(" ")') == "running null" ]]
+	whole "$vm"
+}
+
+@test "a sleep that meets a failing disk anywhere leaves a guest that runs, or one that sleeps with its memory" {
+	vm=$(alive)
+	for point in snap-mark life-sleep-base life-sleep-created snap-take snap-sync-vmstate snap-sync-memory snap-seal \
+		snap-link snap-link-rename snap-link-sync life-sleep-linked store-save; do
+		echo "--- $point" >&2
+		MVM_FAULT=$point:err=ENOSPC@1 run mvm-instance sleep "$vm"
+		((status == 1 || status == 0))
+		was=$(field "$vm" .status)
+		echo "# $point: $was" >&3
+		[[ $was == running || $was == sleeping ]]
+		[[ $was == running || $status == 0 ]]
+		mvm-instance wake "$vm"
+		[[ $(field "$vm" '[.cold, .op] | map(tostring) | join(" ")') == "null null" ]]
+		whole "$vm"
+	done
+}
