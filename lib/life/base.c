@@ -127,12 +127,12 @@ static int remove_bad(const struct base *b, const struct err *why, int wait_ms, 
 {
 	cleanup_store struct store s = STORE_NONE;
 
-	log_warn(b->ref, "taken anew: %s", why->msg);
 	if (store_lock(&s, STORE_POOL, &b->pool, wait_ms, e) < 0)
 		return -e->no;
 	audit_note(&b->pool, AUDIT_SNAPSHOT_DELETED, NULL, "%s, which is damaged", b->ref);
 	if (snap_base_remove(&s, b->ref, e) < 0)
 		return audit_note_failed(&b->pool, AUDIT_SNAPSHOT_DELETED, NULL, e);
+	log_warn(b->ref, "taken anew: %s", why->msg);
 	return fault_point("base-removed") ? err_sys(e, "fault") : 0;
 }
 

@@ -17,7 +17,7 @@
 #define API_UP_MS 10000
 // A request is answered in order behind those before it; only the start itself takes long.
 #define API_CALL_MS 60000
-#define BARRIER_MS  5000
+#define BARRIER_MS  60000  // a guest that is ready is not ended for a machine that has much to do
 #define LOAD_MS	    170000 // the backend's patience ends after it
 
 uint64_t helper_ms(const struct launch *l)

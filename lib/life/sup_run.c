@@ -93,7 +93,8 @@ static enum event wait_event(struct sup *s, int64_t deadline)
 	}
 }
 
-// A step of mvm-instance, with its lines going to the console; a SIGTERM meanwhile is kept.
+// A step of mvm-instance, with its lines going to the console; a SIGTERM meanwhile is kept. Who said
+// READY waits until that was read, barrier and all, and not for what commit does then.
 static int step(struct sup *s, const char *verb, struct err *e)
 {
 	path_text tool;
@@ -107,10 +108,14 @@ static int step(struct sup *s, const char *verb, struct err *e)
 	if (proc_spawn(&spec, &p, e) < 0)
 		return -e->no;
 	for (;;) {
-		struct pollfd fds[] = { { s->output, POLLIN, 0 }, { p.pidfd, POLLIN, 0 } };
+		struct pollfd fds[] = { { s->output, POLLIN, 0 },
+					{ p.pidfd, POLLIN, 0 },
+					{ s->notify, POLLIN, 0 } };
 
 		(void)poll(fds, COUNT(fds), -1);
 		pump(s);
+		if (fds[2].revents & POLLIN)
+			(void)read_notify(s);
 		if (fds[1].revents)
 			break;
 	}

@@ -74,10 +74,13 @@ static uint64_t whole(int fd)
 static int run(const char *mem, const char *data)
 {
 	const struct timespec pause = { 0, PAUSE_NS };
-	struct memory *m = map(mem, O_CREAT | O_EXCL);
+	char aside[256];
+	struct memory *m;
 	int fd = open(data, O_RDWR | O_CREAT, 0600);
 	uint64_t n;
 
+	(void)snprintf(aside, sizeof(aside), "%s.new", mem);
+	m = map(aside, O_CREAT | O_EXCL);
 	if (fd < 0)
 		fail(data);
 	n = whole(fd); // what a crash cut off was never told of
@@ -85,6 +88,8 @@ static int run(const char *mem, const char *data)
 		fail(data);
 	m->first = n + 1;
 	m->count = n;
+	if (rename(aside, mem) < 0)
+		fail(mem);
 	while (++n < RECORDS) {
 		struct record r = { n, sum_of(n) };
 

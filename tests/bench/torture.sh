@@ -85,7 +85,7 @@ victim() { # KIND
 	vmm) pgrep -x mvm-fc-qemu | tail -n 1 ;;
 	qemu) pgrep -x qemu-system-x86 | tail -n 1 ;;
 	sup) pgrep -x mvm-sup | head -n 1 ;;
-	step) pgrep -x 'mvm-(snap|fc-launch|disk|bridge)' | shuf -n 1 ;;
+	step) for k in snap fc-launch disk bridge; do pgrep -x "mvm-$k"; done | shuf -n 1 ;;
 	esac
 }
 points_sleep='life-sleep-asked life-sleep-draft snap-mark life-sleep-quiesced life-sleep-base life-sleep-paused
@@ -207,7 +207,7 @@ is_back() { # FROM
 		return
 	fi
 	[[ $1 == stopped ]] || costs_memory "$kind" || bad "cold after $kind: $why"
-	why=$(sed -E 's/[0-9]{4}-[0-9-]+T[0-9:]+Z/TIME/g; s/(gen-|i-)[0-9a-f]+/\1N/g' <<<"$why")
+	why=$(sed -E 's/[0-9]{4}-[0-9-]+T[0-9:]+Z/TIME/g; s,bench/p/i-[0-9a-f]+: ,,g; s/(gen-|i-)[0-9a-f]+/\1N/g' <<<"$why")
 	cold[$why]=$((${cold[$why]-0} + 1))
 	check_cold
 }

@@ -256,10 +256,31 @@ drift() { # ADDRESS
 	MVM_LOCK_TIMEOUT_MS=200 MVM_FAULT=life-load-repaired:sleep=2000@1 mvm-instance wake "$vm" >/dev/null &
 	job=$!
 	wait_until 10 grep -q '"spent":true' "$(dir_of "$vm")/snapshots/gen-1/manifest.json"
-	flock "$state/tenants/acme/lock" sleep 4 3>&-
+	flock "$state/tenants/acme/lock" sleep 8 3>&-
 	wait "$job"
 	[[ $(field "$vm" '[.status, .cold] | map(tostring) | join(" ")') == "running null" ]]
 	whole "$vm"
+}
+
+# Its guest runs all the while.
+@test "a VMM that hangs fails the sleep, and its guest goes on; one that hangs for good can be ended" {
+	vm=$(alive)
+	pid=$(vmm_pid "$vm")
+	n=$(count "$vm")
+	kill -STOP "$pid"
+	(sleep 26 && kill -CONT "$pid") 3>&- &
+	run ! mvm-instance sleep "$vm"
+	((status < 126))
+	mvm-instance settle "$vm"
+	[[ $(field "$vm" '[.status, .op, .pid] | map(tostring) | join(" ")') == "running null $pid" ]]
+	whole "$vm"
+	counts_on "$vm" "$n"
+	mvm-instance sleep "$vm"
+	mvm-instance wake "$vm"
+	whole "$vm"
+	kill -STOP "$(vmm_pid "$vm")"
+	mvm-instance stop --force "$vm"
+	is_status "$vm" stopped
 }
 
 @test "discard and start --cold drop the capture" {
