@@ -107,7 +107,7 @@ int named_clone_start(const struct named_clone *c, const struct address *a, int 
 	bool changed;
 
 	if (named_give(&c->gen, a, c->of.instance, wait_ms, e) == 0 &&
-	    wake_run(a, DO_WAKE, wait_ms, &changed, e) == 0)
+	    wake_run(a, DO_WAKE, false, wait_ms, &changed, e) == 0)
 		return 0;
 	// Nobody has asked for it by its name yet.
 	if (verb_destroy(a, false, wait_ms, &changed, &later) < 0)

@@ -81,5 +81,5 @@ int named_restore(const struct address *a, const char *name, bool force, int wai
 		(void)err_object(e, "%s", address);
 		return err_wrap(e, "%s", address);
 	}
-	return wake_run(a, DO_WAKE, wait_ms, ret_changed, e);
+	return wake_run(a, DO_WAKE, false, wait_ms, ret_changed, e);
 }

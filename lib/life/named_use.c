@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "disk/data.h"
+#include "life/ask.h"
 #include "life/capture.h"
 #include "life/held.h"
 #include "life/named.h"
@@ -118,7 +119,7 @@ static int begin(struct give *w, struct err *e)
 {
 	cleanup_held struct held h = HELD_NONE;
 
-	if (held_open(&h, w->to, w->wait_ms, e) < 0 || instance_op_check(&h.i, e) < 0)
+	if (held_open(&h, w->to, w->wait_ms, e) < 0 || ask_check_free(&h.i, e) < 0)
 		return -e->no;
 	if (h.i.status == INSTANCE_RUNNING || h.i.status == INSTANCE_WARM)
 		return err_kind(e, ERR_STATE, "it is %s", instance_status_names[h.i.status]);
