@@ -73,3 +73,18 @@ sleep_and_wake() { # ADDRESS KIND: of the capture
 	[[ $(mvm-instance wake "$vm" | jq -r .cold) == killed ]]
 	guest "$vm" 'test ! -e /run/t/f && sha256sum -c /data/sum && grep -x later /data/later'
 }
+
+@test "a named capture is gone back to, and a clone of it is another guest" {
+	vm=$(new_instance acme/bed)
+	up "$vm"
+	fill "$vm"
+	mvm-instance snapshot create "$vm" good
+	guest "$vm" 'sha256sum -c /run/t/sum && echo later >/data/later && sync'
+	mvm-instance stop "$vm"
+	mvm-instance snapshot restore "$vm" good
+	guest "$vm" 'sha256sum -c /run/t/sum && sha256sum -c /data/sum && test ! -e /data/later'
+	mvm-instance stop "$vm"
+	clone=$(mvm-instance clone "$vm" --snapshot good -o name)
+	guest "$clone" 'sha256sum -c /run/t/sum && sha256sum -c /data/sum'
+	[[ $(guest "$clone" 'hostname; cat /sys/class/net/eth0/address' | xargs) == "${clone##*/} $(field "$clone" .net.mac)" ]]
+}
