@@ -161,9 +161,12 @@ static void add_drive(const struct qemu_plan *p, size_t i, struct qemu_args *a)
 	     d->cache_type == FC_CACHE_UNSAFE ? "on" : "off");
 	argf(a, "-blockdev", "driver=raw,node-name=%s,file=%s,read-only=%s,cache.no-flush=%s", node,
 	     file, d->is_read_only ? "on" : "off", d->cache_type == FC_CACHE_UNSAFE ? "on" : "off");
-	// A disk's serial number has 20 bytes. The drive's id is letters, digits and '_'.
-	argf(a, "-device", "virtio-blk-device,id=%s,drive=%s,serial=%.20s", device, node,
-	     d->drive_id);
+	// A disk's serial number has 20 bytes. The drive's id is letters, digits and '_'. That the
+	// host's disk is full is the guest's I/O error, as with Firecracker: else QEMU stops its
+	// CPUs.
+	argf(a, "-device",
+	     "virtio-blk-device,id=%s,drive=%s,serial=%.20s,werror=report,rerror=report", device,
+	     node, d->drive_id);
 }
 
 static void add_devices(const struct qemu_plan *p, struct qemu_args *a)

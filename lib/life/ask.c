@@ -54,9 +54,8 @@ static void note_never_begun(const struct held *h)
 // Nobody has written it in between.
 static bool same(const struct instance *a, const struct instance *b)
 {
-	return str_eq(a->op.id, b->op.id) && a->op.stage == b->op.stage &&
-	       a->op.pid == b->op.pid && a->status == b->status &&
-	       a->vmm_process.pid == b->vmm_process.pid &&
+	return str_eq(a->op.id, b->op.id) && a->op.stage == b->op.stage && a->op.pid == b->op.pid &&
+	       a->status == b->status && a->vmm_process.pid == b->vmm_process.pid &&
 	       a->vmm_process.pid_start == b->vmm_process.pid_start;
 }
 

@@ -164,8 +164,8 @@ static void start_failed(const struct address *a, const struct instance *i, stru
 // A wake that was stopped before it loaded its capture, as by the host's shutdown, leaves it.
 static void asked_for(const struct address *a, const struct instance *i, struct ending *end)
 {
-	bool sleeps = i->op.verb == DO_SLEEP ||
-		      (i->op.from == INSTANCE_SLEEPING && capture_there(a));
+	bool sleeps =
+		i->op.verb == DO_SLEEP || (i->op.from == INSTANCE_SLEEPING && capture_there(a));
 
 	end->status = sleeps ? INSTANCE_SLEEPING : INSTANCE_STOPPED;
 	end->cause = EXIT_ASKED;

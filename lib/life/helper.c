@@ -144,8 +144,7 @@ static int load(const struct helper *h, struct err *e)
 {
 	path_text tool;
 	char number[16];
-	const char *const argv[] = { tool,	     "load", h->launch->address,
-				     "--vmm-fd",     number, NULL };
+	const char *const argv[] = { tool, "load", h->launch->address, "--vmm-fd", number, NULL };
 	struct proc_spec spec = PROC_SPEC(argv);
 	cleanup_proc struct proc p = PROC_NONE;
 	int status = 0;

@@ -93,8 +93,8 @@ static enum event wait_event(struct sup *s, int64_t deadline)
 	}
 }
 
-// A step of mvm-instance, with its lines going to the console; a SIGTERM meanwhile is kept. Who said
-// READY waits until that was read, barrier and all, and not for what commit does then.
+// A step of mvm-instance, with its lines going to the console; a SIGTERM meanwhile is kept. Who
+// said READY waits until that was read, barrier and all, and not for what commit does then.
 static int step(struct sup *s, const char *verb, struct err *e)
 {
 	path_text tool;

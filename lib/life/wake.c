@@ -260,8 +260,7 @@ static char *why_failed(const struct address *a)
 
 	if (instance_load(a, NULL, &i, &e) < 0 || i.status != INSTANCE_STOPPED ||
 	    !str_eq(i.last_exit, exit_cause_names[EXIT_START_FAILED]) ||
-	    store_open(&s, STORE_INSTANCE, a, &e) < 0 || exit_load(&s, &r, &e) < 0 ||
-	    !r.message[0])
+	    store_open(&s, STORE_INSTANCE, a, &e) < 0 || exit_load(&s, &r, &e) < 0 || !r.message[0])
 		return NULL;
 	(void)err_kind(&why, ERR_FAILED, "%s", r.message);
 	cause = cause_of(&why);

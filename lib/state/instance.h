@@ -93,7 +93,7 @@ struct instance { // in the order of their sizes; instance_fields has the order 
 	char vmm_version[32];
 	char boot_id[37];   // of the host's boot in which vmm_process runs; "" when none
 	char last_exit[32]; // cause of the last exit.json, "" when never
-	char cold[240];	    // why its last start was one from the disks although its memory was kept
+	char cold[240]; // why its last start was one from the disks although its memory was kept
 	char degraded[256]; // why reconcile gave up for now, ""
 	time_text status_since;
 	time_text retry_after;

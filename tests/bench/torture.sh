@@ -6,9 +6,9 @@
 # went on from its memory, on /data when it started cold; and cold it starts only where something was
 # killed that takes the memory along, which is said. The choices follow from the seed, the moments of the
 # kills from the machine as well.
-#	tests/bench/torture.sh [CYCLES] [SEED]
+#	tests/bench/torture.sh [CYCLES] [SEED] [SECONDS]: no cycle is begun after SECONDS
 set -euo pipefail
-cycles=${1:-200} seed=${2:-$((RANDOM * 32768 + RANDOM))}
+cycles=${1:-200} seed=${2:-$((RANDOM * 32768 + RANDOM))} seconds=${3:-86400}
 # shellcheck source=tests/bench/bench.bash disable=SC1091
 source "$(dirname "$0")/bench.bash"
 export MVM_VMM=qemu
@@ -234,6 +234,10 @@ check_warm
 printf 'undisturbed: sleep %d ms, wake %d ms\n' "${took[sleep]}" "${took[wake]}"
 begun=$(now)
 for ((cycle = 1; cycle <= cycles; cycle++)); do
+	if (($(now) - begun > seconds * 1000000)); then
+		cycles=$((cycle - 1))
+		break
+	fi
 	put_to_sleep
 	[[ $is == running ]] || go_on
 	[[ $(field .status) == running ]] || { mvm-instance wake "$vm" >/dev/null && check_warm; }

@@ -11,6 +11,11 @@ setup_file() {
 	new_pool acme/bed 128 --data-disk 64 --drain-timeout 10s
 }
 
+teardown_file() {
+	e2e_teardown_file
+	umount "$BATS_FILE_TMPDIR/state"
+}
+
 teardown() {
 	rm -f "$MVM_STATE_DIR/filler"
 	mvm-instance destroy --all --yes acme/bed >/dev/null
@@ -23,8 +28,12 @@ guest() { # ADDRESS SCRIPT
 
 fill() { # MIB: all but that
 	local free
-	free=$(df --output=avail -BM "$MVM_STATE_DIR" | tail -n 1 | tr -dc 0-9)
-	head -c "$(((free - $1) * 1048576))" /dev/zero >"$MVM_STATE_DIR/filler"
+	free=$(df --output=avail -BK "$MVM_STATE_DIR" | tail -n 1 | tr -dc 0-9)
+	if (($1)); then
+		head -c "$(((free - $1 * 1024) * 1024))" /dev/zero >"$MVM_STATE_DIR/filler"
+	else
+		run -1 dd if=/dev/zero of="$MVM_STATE_DIR/filler" bs=64K status=none
+	fi
 }
 
 alive() { # prints its address
@@ -39,7 +48,9 @@ whole() { guest "$1" 'sha256sum -c /run/t/sum && sha256sum -c /data/sum'; }
 
 @test "a sleep for which there is no room fails, its guest goes on, and with room it sleeps and wakes" {
 	vm=$(alive)
-	for room in 8 1 0; do
+	# what the guest writes has its room
+	fallocate -l 64M "$MVM_STATE_DIR/tenants/acme/pools/bed/instances/${vm##*/}/volumes/data.ext4"
+	for room in 8 2 0; do
 		echo "--- $room" >&2
 		fill "$room"
 		refuses 1 mvm-instance sleep "$vm"
@@ -61,6 +72,20 @@ whole() { guest "$1" 'sha256sum -c /run/t/sum && sha256sum -c /data/sum'; }
 	[[ $status == 0 ]] || mvm-instance wake "$vm"
 	[[ $(field "$vm" '[.status, .cold] | map(tostring) | join(" ")') == "running null" ]]
 	whole "$vm"
+}
+
+@test "a guest whose disk has no room is told so, and goes on" {
+	vm=$(alive)
+	fill 0
+	run -1 timeout 60 mvm-guest exec "$vm" -- dd if=/dev/zero of=/data/big bs=1M count=20 conv=fsync
+	rm "$MVM_STATE_DIR/filler"
+	guest "$vm" 'sha256sum -c /run/t/sum && sha256sum -c /data/sum'
+	kill -9 "$(vmm_pid "$vm")"
+	wait_until 5 is_status "$vm" stopped
+	mvm-instance wake "$vm"
+	guest "$vm" 'sha256sum -c /data/sum && echo more >/data/more && sync'
+	mvm-instance stop "$vm"
+	e2fsck -fn "$MVM_STATE_DIR/tenants/acme/pools/bed/instances/${vm##*/}/volumes/data.ext4"
 }
 
 @test "a sleep that meets a failing disk anywhere leaves a guest that runs, or one that sleeps with its memory" {

@@ -57,8 +57,8 @@ TEST(devices_are_in_the_order_the_guest_sees_them)
 
 	fill(&c, &p);
 	qemu_args_build(&p, &a);
-	root = find(&a, 0, "virtio-blk-device,id=b0,drive=d0,serial=root");
-	data = find(&a, 0, "virtio-blk-device,id=b1,drive=d1,serial=data");
+	root = find(&a, 0, "virtio-blk-device,id=b0,drive=d0,serial=root,werror=");
+	data = find(&a, 0, "virtio-blk-device,id=b1,drive=d1,serial=data,werror=");
 	net = find(&a, 0, "virtio-net-device,id=e0,netdev=n0,mac=02:fc:00:01:00:03");
 	CHECK(root > 0 && data > root && net > data);
 	CHECK(find(&a, 0,
