@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Around a capture: sleep, repair, thaw. The work is done in a process of its own, one at a time,
-// which tells its steps by a pipe: a line for each, then a NUL and the answer. At the deadline it
-// is killed, the host is told which step it was, and what a half-done sleep has stopped goes on.
+// Around a capture: sleep, repair, thaw. What may wait is done in a process of its own, one at a
+// time, which tells its steps by a pipe: a line for each, then a NUL and the answer. At the
+// deadline it is killed, the host is told which step it was, and what a half-done sleep has stopped
+// goes on. What waits for nobody is done at once.
 #include "guest/agent_core.h"
 
 #include <fcntl.h>
