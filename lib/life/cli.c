@@ -121,6 +121,15 @@ static pid_t start_job(const struct call *call, cli_one one, const struct addres
 	_exit(err_exit(&e));
 }
 
+// One that could not tell its end is told of.
+static int job_status(const struct job *j, int status)
+{
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	log_error(j->a.instance, "killed by signal %d on the way", WTERMSIG(status));
+	return 1;
+}
+
 static int run_jobs(const struct call *call, cli_one one, struct job *jobs, size_t n, struct err *e)
 {
 	size_t next = 0, active = 0;
@@ -142,7 +151,7 @@ static int run_jobs(const struct call *call, cli_one one, struct job *jobs, size
 			return err_sys(e, "wait");
 		for (size_t i = 0; i < next; i++)
 			if (jobs[i].pid == pid)
-				jobs[i].status = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+				jobs[i].status = job_status(&jobs[i], status);
 		active--;
 	}
 	return 0;

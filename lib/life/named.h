@@ -72,4 +72,5 @@ int named_clone_begin(struct named_clone *c, const struct address *of, const cha
 // What cannot be started is destroyed again.
 int named_clone_start(const struct named_clone *c, const struct address *a, int wait_ms,
 		      struct err *e) MUST_CHECK;
-void named_clone_end(struct named_clone *c, int wait_ms);
+// failed: addresses among which some were not started, "" for none. What of them is half made goes.
+void named_clone_end(struct named_clone *c, const char *failed, int wait_ms);

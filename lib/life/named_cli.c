@@ -116,6 +116,6 @@ int cli_clone(const struct call *call, struct buf *out, struct err *e)
 			      &created, e);
 	if (r == 0)
 		r = cli_lines(call, start_clone, buf_text(&created), out, e);
-	named_clone_end(&arg_clone, call->lock_wait_ms);
+	named_clone_end(&arg_clone, r == 0 ? "" : buf_text(&created), call->lock_wait_ms);
 	return r;
 }

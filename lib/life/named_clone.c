@@ -32,7 +32,17 @@ static int make_records(const struct address *pool, uint32_t n, uint64_t capture
 	return instances_create_locked(&ps, &t, &p, pool, n, &made, created, e);
 }
 
-// Some were made and the next could not be.
+// What did not come as far as running, whoever was killed on the way.
+static bool is_half(const struct address *a)
+{
+	struct instance i = { 0 };
+	struct err gone = { 0 };
+
+	return instance_load(a, NULL, &i, &gone) == 0 &&
+	       (i.status == INSTANCE_CREATED || i.status == INSTANCE_SLEEPING ||
+		instance_has_op(&i));
+}
+
 static void unmake(const char *lines, int wait_ms)
 {
 	while (*lines) {
@@ -40,9 +50,10 @@ static void unmake(const char *lines, int wait_ms)
 		cleanup_free char *line = base_printf("%.*s", (int)len, lines);
 		struct err e = { 0 };
 		struct address a;
+		bool changed;
 
 		if (address_parse(line, ADDRESS_INSTANCE, ADDRESS_INSTANCE, &a, &e) < 0 ||
-		    instances_remove(&a, false, wait_ms, &e) < 0)
+		    (is_half(&a) && verb_destroy(&a, false, wait_ms, &changed, &e) < 0))
 			log_warn(line, "%s", e.msg);
 		lines += len + (lines[len] == '\n');
 	}
@@ -115,11 +126,12 @@ int named_clone_start(const struct named_clone *c, const struct address *a, int 
 	return -e->no;
 }
 
-void named_clone_end(struct named_clone *c, int wait_ms)
+void named_clone_end(struct named_clone *c, const char *failed, int wait_ms)
 {
 	struct err e = { 0 };
 	bool changed;
 
+	unmake(failed, wait_ms);
 	snap_gen_close(&c->gen);
 	if (c->own && named_remove(&c->of, c->name, wait_ms, &changed, &e) < 0)
 		log_warn(c->of.instance, "%s", e.msg);
