@@ -215,8 +215,8 @@ static int lock_settling(const struct address *a, int wait_ms, struct err *e)
 int ask_settle(const struct address *a, bool ending, int wait_ms, struct err *e)
 {
 	cleanup_fd int lock = -1;
+	enum backend_status is = BACKEND_INACTIVE;
 	struct instance i = { 0 };
-	enum backend_status is;
 
 	if (look_settled(a, &i, &is, e) < 0)
 		return -e->no;
