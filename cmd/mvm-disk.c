@@ -132,7 +132,8 @@ static int run_push(const struct call *call, struct buf *out, struct err *e)
 
 static int run_resumed(const struct call *call, struct buf *out, struct err *e)
 {
-	const struct push_call c = { .wait_ms = call->lock_wait_ms, .guest_ms = (int)arg_guest_ms,
+	const struct push_call c = { .wait_ms = call->lock_wait_ms,
+				     .guest_ms = (int)arg_guest_ms,
 				     .loaded = arg_loaded };
 	struct push_row row;
 	struct address a;

@@ -11,8 +11,7 @@ struct ask {
 	enum op_stage stage; // what resumes a warm one is working, whatever is said here
 	bool force;	     // past the pool's limits for what policy asks
 	bool boot;	     // from the disks, also where a base is there
-	const char
-		*cold; // why a start is one from the disks although its memory was wanted, or NULL
+	const char *cold;    // why a start is cold although its memory was wanted, or NULL
 };
 // Writes op {verb, stage}. *ret, which may be NULL: the record with it. Not *ret_changed: there is
 // nothing to do.

@@ -42,8 +42,8 @@ int revision_open(const char *tenant, const char *pool, struct revision *ret, st
 	return revision_open_hash(tenant, pool, hash, ret, e);
 }
 
-int revision_open_hash(const char *tenant, const char *pool, const char *hash,
-		       struct revision *ret, struct err *e)
+int revision_open_hash(const char *tenant, const char *pool, const char *hash, struct revision *ret,
+		       struct err *e)
 {
 	cleanup_buf struct buf text = BUF_INIT;
 	path_text dir, path;

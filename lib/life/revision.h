@@ -29,6 +29,6 @@ struct revision {
 int revision_open(const char *tenant, const char *pool, struct revision *ret,
 		  struct err *e) MUST_CHECK;
 // Another one that the pool still has; kind missing when it has not.
-int revision_open_hash(const char *tenant, const char *pool, const char *hash,
-		       struct revision *ret, struct err *e) MUST_CHECK;
+int revision_open_hash(const char *tenant, const char *pool, const char *hash, struct revision *ret,
+		       struct err *e) MUST_CHECK;
 void revision_close(struct revision *r);

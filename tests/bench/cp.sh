@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC2154 # what bench.bash sets
 # How fast files go into a guest and out of it: one of MIB mebibytes by `mvm-guest cp`, there and back,
 # its digests compared, and as much by `mvm-guest exec … cat`, which is the channel without files. In the
 # guest it lies in RAM, so that no drive is measured.

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC2154 # what bench.bash sets
 # What a command in a guest costs: the round trip through the agent, from the connect to the exit status,
 # of a program that only ends, and of `/bin/true`, beside a bare CONNECT with one line echoed, on the same
 # VMM, in turn, in one run, timed in-process. Where the time goes is told, too: the parts of the round trip

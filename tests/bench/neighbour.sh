@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC2154 # what bench.bash sets
 # What a guest that runs wild costs its neighbour: the 99th percentile of `/bin/true` in a guest of one
 # tenant while the only guest of another does nothing, and while it burns its CPU and forks without end; in
 # turn, in one run. On the direct backend, so limits are there only where the machine has control groups of

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC2154 # what bench.bash sets
 # What a tenant's network costs, and whether that depends on how many others there are: TENANTS
 # tenants with TAPS guests each, in a namespace of its own. Prints the median of `mvm-bridge ensure`
 # and of a guest's TAP over the first and the last twenty tenants, their ratios, the times of a policy

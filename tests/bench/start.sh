@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC2154 # what bench.bash sets
 # What `mvm instance start` costs over the same VM started by hand: the same VMM, jail, TAP and API
 # calls, made with mkdir, ln, ip and curl, until the guest's agent is ready. Both in turn, in one run.
 # Prints the medians, their ratio, and where the time of a start goes.
