@@ -27,6 +27,7 @@ static struct pools_change change; // of it, create needs to know what was given
 	{ 0, OPT_MS, "start-timeout", "TIME", "until a guest must be ready (60s in a new pool)", &arg_start_ms, 1000, 170000, NULL, GIVEN(start_timeout) }, \
 	{ 0, OPT_MS, "drain-timeout", "TIME", "for a guest to shut down (10s in a new pool)", &arg_drain_ms, 0, 3600000, NULL, GIVEN(drain_timeout) }, \
 	{ 0, OPT_ENUM, "start-from", "boot|template", "what a start is: a boot, or the load of a base", &arg_start_from, 0, 0, pool_start_names, GIVEN(start_from) }, \
+	{ 0, OPT_ENUM, "snapshot-compression", "HOW", "what sleep makes of a memory: none, lz4 or zstd", &arg_compression, 0, 0, pool_compression_names, GIVEN(snapshot_compression) }, \
 	{ 0, OPT_ENUM, "egress", "HOW", "ways out of the guests: open, allow or none", &arg_egress, 0, 0, pool_egress_names, GIVEN(egress) }, \
 	{ 0, OPT_LIST, "allow", "CIDR[:PORT[/PROTO]]", "one way out (implies --egress allow)", &arg_allow, 0, 0, NULL, GIVEN(egress_allow) }, \
 	{ 0, OPT_U64, "ingress-kbit", "N", "limit towards each guest in kbit/s, 64 or more, 0 for none", &arg_ingress, 0, POOL_KBIT_MAX, NULL, GIVEN(ingress_kbit) }, \
@@ -58,8 +59,6 @@ static const struct opt create_opts[] = {
 	  &arg_secrets, 1, 256, NULL, &given_secrets },
 	{ 0, OPT_ENUM, "seccomp", "POLICY", "baseline or strict", &arg_seccomp, 0, 0,
 	  pool_seccomp_names, NULL },
-	{ 0, OPT_ENUM, "snapshot-compression", "HOW", "none, lz4 or zstd", &arg_compression, 0, 0,
-	  pool_compression_names, NULL },
 	LIVE_OPTS,
 	{ 0, OPT_FLAG, "metadata", NULL, "let guests ask the metadata service", &arg_metadata, 0, 0,
 	  NULL, NULL },
@@ -149,6 +148,7 @@ static int read_live(struct pool *p, struct err *e)
 		p->runtime.drain_timeout_s = (uint32_t)((arg_drain_ms + 999) / 1000);
 	p->egress = arg_allow.len && !change.given.egress ? POOL_EGRESS_ALLOW : arg_egress;
 	p->start_from = arg_start_from;
+	p->snapshot_compression = arg_compression;
 	p->bandwidth.ingress_kbit = (uint32_t)arg_ingress;
 	p->bandwidth.egress_kbit = (uint32_t)arg_egress_kbit;
 	return read_probe(&p->probe, e) < 0 ? -e->no : read_allow(&p->egress_allow, e);
@@ -175,7 +175,6 @@ static int read_spec(const char *word, struct pool *p, struct err *e)
 	p->instance_resources.vcpus = (uint32_t)arg_cpus;
 	p->instance_resources.mem_mib = arg_mem;
 	p->seccomp_policy = arg_seccomp;
-	p->snapshot_compression = arg_compression;
 	p->metadata_enabled = arg_metadata;
 	p->pinned = arg_pinned;
 	p->critical = arg_critical;

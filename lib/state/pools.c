@@ -254,6 +254,7 @@ static void apply_change(const struct pools_change *c, struct pool *p)
 	SET(metadata, metadata_enabled);
 	SET(pinned, pinned);
 	SET(start_from, start_from);
+	SET(snapshot_compression, snapshot_compression);
 	SET(critical, critical);
 	SET(start_timeout, runtime.start_timeout_s);
 	SET(drain_timeout, runtime.drain_timeout_s);

@@ -26,7 +26,7 @@ struct pools_change {
 	struct {
 		bool egress, egress_allow, ingress_kbit, egress_kbit, metadata, pinned, critical,
 			start_timeout, drain_timeout, probe, probe_interval, probe_timeout,
-			probe_failures, start_from;
+			probe_failures, start_from, snapshot_compression;
 	} given;
 	struct pool to;
 };

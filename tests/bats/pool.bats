@@ -131,6 +131,29 @@ create() { mvm-pool create "$@" --flake /f --profile minimal --cpus 2 --mem 256;
 	[ "$(mvm-pool info acme/other | jq -r .start_from)" = template ]
 }
 
+@test "update changes what sleep makes of a memory, and nothing else" {
+	create acme/web --start-from template
+	before=$(mvm-pool info acme/web | jq 'del(.snapshot_compression)')
+	for how in zstd lz4 none; do
+		run -0 mvm-pool update acme/web --snapshot-compression $how --dry-run
+		[ "$(out '[.changed, .dry_run, .snapshot_compression] | map(tostring) | join(" ")')" = "true true $how" ]
+		[ "$(mvm-pool info acme/web | jq -r .snapshot_compression)" != $how ]
+		for changed in true false; do
+			run -0 mvm-pool update acme/web --snapshot-compression $how
+			[ "$(jq -r '[.changed, .snapshot_compression] | map(tostring) | join(" ")' <<<"$output")" = "$changed $how" ]
+		done
+		run -0 mvm-pool update acme/web --pinned off
+		[ "$(mvm-pool info acme/web | jq -r .snapshot_compression)" = $how ]
+		[ "$(mvm-pool info acme/web | jq 'del(.snapshot_compression)')" = "$before" ]
+	done
+	[ "$(mvm-audit list acme --action PoolUpdated | jq length)" = 3 ]
+	for bad in gzip '' NONE lz4,zstd; do
+		refuses_untouched 2 mvm-pool update acme/web --snapshot-compression "$bad"
+		[[ $stderr == *--snapshot-compression* ]]
+	done
+	refuses_untouched 2 mvm-pool update acme/web --snapshot-compression
+}
+
 @test "update replaces the list of ways out, and another egress drops it" {
 	create acme/web
 	run -0 mvm-pool update acme/web --allow 192.0.2.0/24 --allow 10.0.0.0/8:53
