@@ -89,22 +89,25 @@ static int set_gateway(unsigned link, const struct guest_net *net, struct err *e
 					       : 0;
 }
 
-// eth0, or whatever a distribution calls its first ethernet card.
-static int find_card(int fd, char out[static IFNAMSIZ], struct err *e)
+// eth0, or whatever a distribution calls its first ethernet card: its name and hardware address. fd
+// is a socket, or what became of opening one.
+static int find_card(int fd, struct ifreq *ret, struct err *e)
 {
-	struct if_nameindex *all = if_nameindex();
-	struct ifreq r;
+	struct if_nameindex *all = NULL;
+	bool found = false;
 
-	out[0] = '\0';
-	for (struct if_nameindex *it = all; it && it->if_index && !out[0]; it++) {
-		r = (struct ifreq){ 0 };
-		memcpy(r.ifr_name, it->if_name, strnlen(it->if_name, IFNAMSIZ - 1));
-		if (ioctl(fd, SIOCGIFHWADDR, &r) == 0 && r.ifr_hwaddr.sa_family == ARPHRD_ETHER)
-			memcpy(out, r.ifr_name, IFNAMSIZ);
+	if (fd < 0)
+		return err_sys(e, "socket");
+	all = if_nameindex();
+	for (struct if_nameindex *it = all; it && it->if_index && !found; it++) {
+		*ret = (struct ifreq){ 0 };
+		memcpy(ret->ifr_name, it->if_name, strnlen(it->if_name, IFNAMSIZ - 1));
+		found = ioctl(fd, SIOCGIFHWADDR, ret) == 0 &&
+			ret->ifr_hwaddr.sa_family == ARPHRD_ETHER;
 	}
 	if (all)
 		if_freenameindex(all);
-	return out[0] ? 0 : err_set(e, ENODEV, "no network card");
+	return found ? 0 : err_set(e, ENODEV, "no network card");
 }
 
 int machine_card(char out[static IFNAMSIZ], struct err *e)
@@ -117,40 +120,33 @@ int machine_card(char out[static IFNAMSIZ], struct err *e)
 int machine_mac(const uint8_t mac[6], struct err *e)
 {
 	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq r = { .ifr_hwaddr = { .sa_family = ARPHRD_ETHER } };
-	char card[IFNAMSIZ];
+	struct ifreq r;
 
-	if (fd < 0)
-		return err_sys(e, "socket");
-	if (find_card(fd, card, e) < 0)
+	if (find_card(fd, &r, e) < 0)
 		return -e->no;
-	memcpy(r.ifr_name, card, sizeof(card));
 	memcpy(r.ifr_hwaddr.sa_data, mac, ETH_ALEN);
-	return ioctl(fd, SIOCSIFHWADDR, &r) < 0 ? err_sys(e, "set the hardware address of %s", card)
-						: 0;
+	return ioctl(fd, SIOCSIFHWADDR, &r) < 0
+		       ? err_sys(e, "set the hardware address of %s", r.ifr_name)
+		       : 0;
 }
 
 static int set_card(const struct guest_net *net, struct err *e)
 {
 	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	char card[IFNAMSIZ];
-	struct ifreq r = { 0 };
+	struct ifreq r;
 	unsigned link;
 
-	if (fd < 0)
-		return err_sys(e, "socket");
-	if (find_card(fd, card, e) < 0)
+	if (find_card(fd, &r, e) < 0)
 		return -e->no;
-	memcpy(r.ifr_name, card, sizeof(card));
 	r.ifr_mtu = net->mtu;
 	if (net->mtu && ioctl(fd, SIOCSIFMTU, &r) < 0)
-		return err_sys(e, "set the MTU %u of %s", net->mtu, card);
+		return err_sys(e, "set the MTU %u of %s", net->mtu, r.ifr_name);
 	r.ifr_flags = IFF_UP;
 	if (ioctl(fd, SIOCSIFFLAGS, &r) < 0)
-		return err_sys(e, "switch %s on", card);
-	link = if_nametoindex(card);
+		return err_sys(e, "switch %s on", r.ifr_name);
+	link = if_nametoindex(r.ifr_name);
 	if (set_address(link, net, e) < 0 || set_gateway(link, net, e) < 0)
-		return err_wrap(e, "%s", card);
+		return err_wrap(e, "%s", r.ifr_name);
 	return 0;
 }
 
@@ -209,23 +205,17 @@ int machine_announce(const struct guest_net *net, struct err *e)
 					     .ar_pln = 4,
 					     .ar_op = htons(ARPOP_REQUEST) } };
 	uint32_t address = htonl(net->address);
-	struct ifreq r = { 0 };
-	char card[IFNAMSIZ];
+	struct ifreq r;
 
-	if (fd < 0)
-		return err_sys(e, "socket");
-	if (find_card(fd, card, e) < 0)
+	if (find_card(fd, &r, e) < 0)
 		return -e->no;
-	memcpy(r.ifr_name, card, sizeof(card));
-	if (ioctl(fd, SIOCGIFHWADDR, &r) < 0)
-		return err_sys(e, "%s", card);
-	to.sll_ifindex = (int)if_nametoindex(card);
+	to.sll_ifindex = (int)if_nametoindex(r.ifr_name);
 	memset(to.sll_addr, 0xff, ETH_ALEN);
 	memcpy(arp.arp_sha, r.ifr_hwaddr.sa_data, ETH_ALEN);
 	memcpy(arp.arp_spa, &address, sizeof(address));
 	memcpy(arp.arp_tpa, &address, sizeof(address));
 	return sendto(fd, &arp, sizeof(arp), 0, (struct sockaddr *)&to, sizeof(to)) < 0
-		       ? err_sys(e, "announce on %s", card)
+		       ? err_sys(e, "announce on %s", r.ifr_name)
 		       : 0;
 }
 
