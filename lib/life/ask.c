@@ -301,6 +301,15 @@ int ask_check_free(const struct instance *i, struct err *e)
 	return err_object(e, "%s/%s/%s", i->tenant_id, i->pool_id, i->instance_id);
 }
 
+// ended: the cause where it is that the instance ended by itself.
+static void set_cold(struct instance *i, const struct ask *q, const char *ended)
+{
+	if (q->cold)
+		instance_set_cold(i, q->cold, instance_cold_counter(i, q->cold_kind));
+	else
+		instance_set_cold(i, ended, &i->cold_starts.ended);
+}
+
 int ask_op(const struct address *a, const struct ask *q, int wait_ms, struct instance *ret,
 	   bool *ret_changed, struct err *e)
 {
@@ -320,7 +329,7 @@ int ask_op(const struct address *a, const struct ask *q, int wait_ms, struct ins
 										  : (int)q->stage;
 		h.i.op.boot = q->boot;
 		if (to_running(q->verb) && h.i.status != INSTANCE_WARM)
-			base_cut(h.i.cold, sizeof(h.i.cold), "%s", q->cold ? q->cold : cold);
+			set_cold(&h.i, q, cold);
 		audit_context_leave(h.store.dir, h.i.op.id); // the steps act in this name
 		if (held_save(&h, e) < 0)
 			return -e->no;

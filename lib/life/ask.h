@@ -12,6 +12,7 @@ struct ask {
 	bool force;	     // past the pool's limits for what policy asks
 	bool boot;	     // from the disks, also where a base is there
 	const char *cold;    // why a start is cold although its memory was wanted, or NULL
+	enum err_kind cold_kind;
 };
 // Writes op {verb, stage}. *ret, which may be NULL: the record with it. Not *ret_changed: there is
 // nothing to do.

@@ -164,7 +164,7 @@ static int go_cold(struct plan *p, const struct err *why, struct err *e)
 	p->launch.mode = LAUNCH_BOOT;
 	if (choose_boot(p, e) < 0 || held_open(&h, &p->a, p->wait_ms, e) < 0)
 		return -e->no;
-	base_cut(h.i.cold, sizeof(h.i.cold), "%s", why->msg);
+	instance_set_cold(&h.i, why->msg, instance_cold_counter(&h.i, why->kind));
 	return record_plan(p, &h, e);
 }
 

@@ -90,6 +90,15 @@ const struct field stats_fields[] = {
 	TEXT(last_stopped_at, time_text, "UTC"),
 	TEXT(last_exit, char[32], "cause of the last end"),
 	TEXT(message, char[904], "the same in words"),
+	{ FIELD_SLOT(struct stats, cold_starts, struct instance_colds), .kind = KIND_RECORD,
+	  .sub = instance_colds_fields,
+	  .doc = "starts that were cold although a memory was wanted, by the cause" },
+	{ FIELD_SLOT(struct stats, start, struct start_record), .kind = KIND_RECORD,
+	  .flags = FIELD_NULLABLE, .sub = start_fields,
+	  .doc = "the last start or wake, with the time of each stage" },
+	{ FIELD_SLOT(struct stats, sleep, struct sleep_record), .kind = KIND_RECORD,
+	  .flags = FIELD_NULLABLE, .sub = sleep_fields,
+	  .doc = "the last sleep, with the time of each stage" },
 	FIELD_END
 };
 
@@ -111,6 +120,7 @@ static void copy_record(struct stats *s, const struct address *a, const struct i
 	memcpy(s->last_started_at, i->last_started_at, sizeof(s->last_started_at));
 	memcpy(s->last_stopped_at, i->last_stopped_at, sizeof(s->last_stopped_at));
 	memcpy(s->last_exit, i->last_exit, sizeof(s->last_exit));
+	s->cold_starts = i->cold_starts;
 }
 
 // By the process's own start, which a clock that was set does not change.
@@ -144,6 +154,31 @@ static void add_run(struct stats *s, const struct address *a, const struct tenan
 	add_uptime(s);
 }
 
+// What there is none of yet is left out.
+static int load_times(const struct store *store, const char *file, const struct field *tab,
+		      void *record, struct codec_list *of, struct stats_stages *to, struct err *e)
+{
+	if (store_load(store, file, tab, record, e) < 0) {
+		if (e->kind == ERR_MISSING)
+			err_clear(e);
+		return e->no ? -e->no : 0;
+	}
+	to->count = MIN(of->len, STATS_STAGES);
+	if (to->count)
+		memcpy(to->stage, of->items, to->count * sizeof(to->stage[0]));
+	codec_free_list(start_stage_fields, sizeof(to->stage[0]), of);
+	return 0;
+}
+
+static int add_times(struct stats *s, const struct store *store, struct err *e)
+{
+	if (load_times(store, START_FILE, start_fields, &s->start, &s->start.stages,
+		       &s->start_stages, e) < 0)
+		return -e->no;
+	return load_times(store, SLEEP_FILE, sleep_fields, &s->sleep, &s->sleep.stages,
+			  &s->sleep_stages, e);
+}
+
 int stats_read(const struct address *a, unsigned want, struct stats *s, struct err *e)
 {
 	cleanup_store struct store store = STORE_NONE;
@@ -162,6 +197,8 @@ int stats_read(const struct address *a, unsigned want, struct stats *s, struct e
 		memcpy(s->message, last.message, sizeof(s->message));
 	else if (none.kind != ERR_MISSING)
 		return *e = none, -e->no;
+	if (want & STATS_TIMES && add_times(s, &store, e) < 0)
+		return -e->no;
 	if (instance_vmm_alive(&i))
 		add_run(s, a, &t, &i, want);
 	return 0;
@@ -175,5 +212,7 @@ void stats_print(const struct stats *s, struct buf *out)
 	*copy = *s;
 	memcpy(drives, s->drive, sizeof(s->drive));
 	copy->drives = (struct codec_list){ drives, s->drive_count };
+	copy->start.stages = (struct codec_list){ copy->start_stages.stage, s->start_stages.count };
+	copy->sleep.stages = (struct codec_list){ copy->sleep_stages.stage, s->sleep_stages.count };
 	codec_print(stats_fields, copy, out);
 }

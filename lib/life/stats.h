@@ -3,9 +3,17 @@
 // nobody could measure is unknown, never 0.
 #pragma once
 #include "fc/metrics.h"
+#include "life/sleep.h"
 #include "state/instance.h"
 
+#define STATS_STAGES 64 // the most that start.json and sleep.json hold
+
 enum agent_state { AGENT_UNKNOWN, AGENT_READY, AGENT_NOT_READY, AGENT_SILENT };
+
+struct stats_stages {
+	struct start_stage stage[STATS_STAGES];
+	size_t count;
+};
 
 struct stats {
 	uint32_t schema_version; // 1
@@ -47,6 +55,11 @@ struct stats {
 	time_text last_stopped_at;
 	char last_exit[32];
 	char message[904]; // of exit.json
+	struct instance_colds cold_starts;
+	// Of the last start or wake, and of the last sleep. Their stages: see drives.
+	struct start_record start;
+	struct sleep_record sleep;
+	struct stats_stages start_stages, sleep_stages;
 	// Inline, so that a record can lie in memory that processes share.
 	struct metrics_drive drive[METRICS_DRIVES];
 	size_t drive_count;
@@ -60,6 +73,7 @@ extern const struct field stats_fields[];
 enum stats_want {
 	STATS_AGENT = 1, // asks the guest: up to STATS_AGENT_MS
 	STATS_VMM = 2,	 // asks the VMM: up to STATS_VMM_MS
+	STATS_TIMES = 4, // how long the last start and sleep took
 };
 #define STATS_AGENT_MS 2000
 #define STATS_VMM_MS   1000

@@ -43,7 +43,8 @@ static int print_many(const struct stats_names *names, bool named, struct buf *o
 	cleanup_many struct stats_many all = STATS_MANY_NONE;
 	int failed = 0;
 
-	if (stats_read_many(names->items, names->count, STATS_AGENT | STATS_VMM, &all, e) < 0)
+	if (stats_read_many(names->items, names->count, STATS_AGENT | STATS_VMM | STATS_TIMES, &all,
+			    e) < 0)
 		return -e->no;
 	buf_char(out, '[');
 	for (size_t i = 0; i < all.count; i++) {
@@ -101,7 +102,7 @@ int cli_stats(const struct call *call, const struct address *below, struct buf *
 		return print_many(&names, true, out, e);
 	cleanup_free struct stats *one = base_alloc(1, sizeof(*one));
 
-	if (stats_read(&names.items[0], STATS_AGENT | STATS_VMM, one, e) < 0)
+	if (stats_read(&names.items[0], STATS_AGENT | STATS_VMM | STATS_TIMES, one, e) < 0)
 		return -e->no;
 	stats_print(one, out);
 	return 0;

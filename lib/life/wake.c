@@ -239,7 +239,9 @@ static char *cause_of(const struct err *e)
 static int start_cold(const struct address *a, int wait_ms, struct err *e)
 {
 	cleanup_free char *cause = cause_of(e);
-	const struct ask q = { .verb = DO_START, .stage = OP_ASKED, .cold = cause };
+	const struct ask q = {
+		.verb = DO_START, .stage = OP_ASKED, .cold = cause, .cold_kind = e->kind
+	};
 	bool changed = false;
 
 	log_warn(a->instance, "cold start: %s", cause);
@@ -278,6 +280,7 @@ int wake_run(const struct address *a, enum action verb, bool boot, int wait_ms, 
 		return -e->no;
 	if (verb == DO_START && !boot && base_before_start(a, wait_ms, e) < 0) {
 		q.cold = no_base = cause_of(e);
+		q.cold_kind = e->kind;
 		log_warn(a->instance, "cold start: %s", no_base);
 		err_clear(e);
 	} else if (verb == DO_WAKE) {

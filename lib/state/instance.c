@@ -70,6 +70,22 @@ static const struct field base_fields[] = {
 	FIELD_END
 };
 
+#define COLD_ROW(member, text)                                              \
+	{                                                                   \
+		FIELD_SLOT(struct instance_colds, member, uint32_t),        \
+			.kind = KIND_UINT, .max = UINT32_MAX, .doc = (text) \
+	}
+
+const struct field instance_colds_fields[] = {
+	COLD_ROW(damaged, "a file of the capture was cut or changed"),
+	COLD_ROW(other, "it was of another image, VMM, machine, network or disk"),
+	COLD_ROW(refused, "it was spent, or of a release that is known to be bad"),
+	COLD_ROW(gone, "there was nothing to load"),
+	COLD_ROW(ended, "it had ended without having been asked to"),
+	COLD_ROW(failed, "the VMM or the guest failed when it was loaded"),
+	FIELD_END
+};
+
 static const struct field idle_fields[] = {
 	{ FIELD_SLOT(struct instance_idle, last_updated, time_text), .kind = KIND_TEXT,
 	  .flags = FIELD_REQUIRED, .check = store_check_time, .doc = "when it was measured (UTC)" },
@@ -129,6 +145,8 @@ const struct field instance_fields[] = {
 	  .doc = "what its captures take on the disk" },
 	{ FIELD_SLOT(struct instance, cold, char[240]), .kind = KIND_TEXT, .flags = FIELD_NULLABLE,
 	  .doc = "why its last start was one from the disks although its memory was wanted" },
+	{ FIELD_SLOT(struct instance, cold_starts, struct instance_colds), .kind = KIND_RECORD,
+	  .sub = instance_colds_fields, .doc = "how many were, by the cause" },
 	{ FIELD_SLOT(struct instance, last_exit, char[32]), .kind = KIND_TEXT,
 	  .flags = FIELD_NULLABLE, .doc = "cause of its last end (exit.json)" },
 	{ FIELD_SLOT(struct instance, degraded, char[256]), .kind = KIND_TEXT,
@@ -247,6 +265,26 @@ int instance_load(const struct address *a, const struct tenant *t, struct instan
 int instance_save(const struct store *s, const struct instance *i, struct err *e)
 {
 	return store_save(s, INSTANCE_FILE, instance_fields, i, e);
+}
+
+uint32_t *instance_cold_counter(struct instance *i, enum err_kind kind)
+{
+	struct instance_colds *c = &i->cold_starts;
+
+	if (kind == ERR_DAMAGED)
+		return &c->damaged;
+	if (kind == ERR_CONFLICT)
+		return &c->other;
+	if (kind == ERR_STATE)
+		return &c->refused;
+	return kind == ERR_MISSING ? &c->gone : &c->failed;
+}
+
+void instance_set_cold(struct instance *i, const char *why, uint32_t *counter)
+{
+	base_cut(i->cold, sizeof(i->cold), "%s", why);
+	if (i->cold[0] && *counter < UINT32_MAX)
+		(*counter)++;
 }
 
 void instance_set_status(struct instance *i, enum instance_status status)

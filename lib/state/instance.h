@@ -63,6 +63,16 @@ struct instance_base {	 // ref "": none (null)
 	char sha256[65]; // of its memory file
 };
 
+// Its starts that were cold although a memory was wanted, by the cause.
+struct instance_colds {
+	uint32_t damaged; // a file of the capture
+	uint32_t other;	  // a capture of another image, VMM, machine, network or disk
+	uint32_t refused; // spent, or of a release that is known to be bad
+	uint32_t gone;	  // nothing to load
+	uint32_t ended;	  // it ran, and ended without having been asked to
+	uint32_t failed;  // the VMM or the guest, when it was loaded
+};
+
 struct instance_idle { // last_updated "": none (null)
 	time_text last_updated;
 	uint64_t idle_s;
@@ -85,6 +95,7 @@ struct instance { // in the order of their sizes; instance_fields has the order 
 	int seccomp;		 // enum pool_seccomp: under which it last ran
 	int health;		 // enum instance_health
 	uint32_t failures;	 // starts that failed in a row
+	struct instance_colds cold_starts;
 	struct instance_base diff_base;
 	instance_text instance_id;
 	name_text pool_id;
@@ -106,6 +117,7 @@ struct instance { // in the order of their sizes; instance_fields has the order 
 extern const struct field instance_fields[];
 extern const struct field instance_net_fields[];
 extern const struct field instance_op_fields[];
+extern const struct field instance_colds_fields[];
 
 // A record of status created with the network of that offset; a names the full address. Offset 0
 // makes a template (role template; guest_ip is the network's base address and never used).
@@ -120,6 +132,10 @@ int instance_load(const struct address *a, const struct tenant *t, struct instan
 int instance_load_from(const struct store *s, const struct address *a, const struct tenant *t,
 		       struct instance *ret, struct err *e) MUST_CHECK;
 int instance_save(const struct store *s, const struct instance *i, struct err *e) MUST_CHECK;
+// Which of them an error of that kind counts as.
+uint32_t *instance_cold_counter(struct instance *i, enum err_kind kind);
+// Why a start is going to be cold, which is counted there; "": it is not, and nothing is counted.
+void instance_set_cold(struct instance *i, const char *why, uint32_t *counter);
 // Sets status and, when it differs, status_since.
 void instance_set_status(struct instance *i, enum instance_status status);
 

@@ -86,6 +86,31 @@ runs() { # ADDRESS COMMAND...: that process is its VMM
 	[ "$(out .pid)" = null ]
 }
 
+@test "stats tell how long the last start and sleep took, and count cold starts by their cause" {
+	local dir=$MVM_STATE_DIR/tenants/acme/pools/web/instances/i-0000000a words
+	run -0 --separate-stderr stats "$a"
+	[ "$(out '[.start, .sleep, (.cold_starts | add)] | tostring')" = '[null,null,0]' ]
+	echo '{"schema_version":1,"op_id":"o-00000001","at":"2026-01-01T00:00:00Z","load":true,"cold":null,"total_ms":70,"stages":[{"stage":"loaded","ms":50},{"stage":"thawed","ms":70}],"error":null}' >"$dir/start.json"
+	echo '{"schema_version":1,"op_id":"o-00000002","at":"2026-01-01T00:01:00Z","ref":"gen-2","kind":"delta","why_full":null,"parent":"gen-1","quiesced":true,"bytes":4096,"frozen_ms":20,"total_ms":30,"stages":[{"stage":"begun","ms":1}]}' >"$dir/sleep.json"
+	edit "$a" '.cold_starts = {damaged: 1, other: 2, refused: 3, gone: 4, ended: 5, failed: 6}'
+	for words in "$a" "$a $b"; do
+		# shellcheck disable=SC2086
+		run -0 --separate-stderr stats $words
+		[ "$(jq -c 'if type == "array" then .[0] else . end | [.start.load, .start.total_ms, (.start.stages | map(.stage, .ms)), .sleep.ref, .sleep.frozen_ms, .sleep.stages[0].stage]' <<<"$output")" = '[true,70,["loaded",50,"thawed",70],"gen-2",20,"begun"]' ]
+		[ "$(jq -c 'if type == "array" then .[0] else . end | .cold_starts | [.damaged, .other, .refused, .gone, .ended, .failed]' <<<"$output")" = '[1,2,3,4,5,6]' ]
+	done
+	[ "$(jq -c '.[1] | [.start, .sleep]' <<<"$output")" = '[null,null]' ]
+	for words in start sleep; do
+		echo '{"schema_version":1}' >"$dir/$words.json"
+		refuses 1 stats "$a"
+		[[ $stderr == *$words.json*at* ]]
+		rm "$dir/$words.json"
+	done
+	# A record of before has no counts.
+	edit "$a" 'del(.cold_starts)'
+	[ "$(stats "$a" | jq '.cold_starts | add')" = 0 ]
+}
+
 @test "a damaged record is left out with 1, the others are told; one that was named is an error" {
 	echo '{' >"$(record "$a")"
 	run -1 --separate-stderr stats acme

@@ -109,6 +109,10 @@ drift() { # ADDRESS
 	[[ $(field "$vm" .diff_base.ref) == gen-1 ]]
 	[[ $(captures "$vm" '.[0].spent') == true ]]
 	explain "$vm" '.start.stages[] | "# \(.stage) \(.ms)"' >&3
+	# every stage of the wake, in order, and the whole of it
+	[[ $(explain "$vm" '.start.stages | map(.stage) | join(" ")') == capture*network*drives*jail*api-up*spent*loaded*repaired*drives-given*attached*thawed ]]
+	[[ $(explain "$vm" '.start | (.stages | map(.ms) | . == sort), .total_ms == .stages[-1].ms, .total_ms > 0' | xargs) == "true true true" ]]
+	[[ $(mvm-instance stats "$vm" | jq -c '[.start, .sleep]') == "$(mvm-instance explain "$vm" | jq -c '[.start, .sleep]')" ]]
 	[[ $(explain "$vm" '.start.load, .sleep.kind, .sleep.quiesced, .next_parent' | xargs) == "true full true gen-1" ]]
 	mvm-bridge verify acme
 }
@@ -200,6 +204,7 @@ drift() { # ADDRESS
 	run -0 --separate-stderr mvm-instance wake "$vm"
 	[[ $(jq -r .cold <<<"$output") == killed ]]
 	is_cold "$vm" killed
+	[[ $(field "$vm" '.cold_starts | [.ended, .failed, .damaged] | join(" ")') == "1 0 0" ]]
 	[[ $(guest "$vm" 'cat /data/later') == later ]]
 	[[ $(captures "$vm" length) == 0 ]]
 	mvm-instance stop "$vm"
@@ -248,6 +253,7 @@ drift() { # ADDRESS
 		MVM_FAULT=$point:err=EIO@1 mvm-instance wake "$vm"
 		is_cold "$vm" fault
 	done
+	[[ $(field "$vm" '.cold_starts | [.failed, .damaged, .ended] | join(" ")') == "5 0 0" ]]
 }
 
 @test "somebody who holds the tenant's lock does not cost a guest that was loaded its memory" {
