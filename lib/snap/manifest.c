@@ -105,6 +105,8 @@ int snap_manifest_rules(const struct snap_manifest *m, struct err *e)
 		return rule(e, "vmstate: bytes", "out of range");
 	if (!m->vmstate.sha256[0])
 		return rule(e, "vmstate: sha256", "missing");
+	if (m->machine.vmm == INSTANCE_VMM_NONE)
+		return rule(e, "machine: vmm", "missing");
 	return memory_rules(m, e);
 }
 

@@ -27,23 +27,46 @@ static int verify(const struct store *s, const char *ref, int wait_ms, const str
 									 : 0;
 }
 
+static void add_verdict(struct codec_list *rows, const char *ref, const char *error)
+{
+	struct verdict *v = codec_list_add(rows, sizeof(*v));
+
+	v->schema_version = 1;
+	v->ok = !error[0];
+	base_cut(v->ref, sizeof(v->ref), "%s", ref);
+	base_cut(v->error, sizeof(v->error), "%s", error);
+}
+
 static int judge(const struct store *s, const char *ref, int wait_ms, const struct pages_cancel *c,
 		 struct codec_list *rows, struct err *e)
 {
 	struct err why = { 0 };
-	struct verdict *v;
 
 	if (verify(s, ref, wait_ms, c, &why) < 0 &&
 	    (why.kind == ERR_MISSING || why.kind == ERR_UNAVAILABLE)) {
 		*e = why;
 		return -e->no;
 	}
-	v = codec_list_add(rows, sizeof(*v));
-	v->schema_version = 1;
-	v->ok = why.no == 0;
-	base_cut(v->ref, sizeof(v->ref), "%s", ref);
-	base_cut(v->error, sizeof(v->error), "%s", why.msg);
-	return !v->ok;
+	add_verdict(rows, ref, why.msg);
+	return why.no != 0;
+}
+
+// What a wake would load has to be there.
+static int judge_link(const struct store *s, const struct codec_list *all, struct codec_list *rows,
+		      struct err *e)
+{
+	const struct snap_row *row = all->items;
+	snap_ref ref = "";
+
+	if (s->level == STORE_INSTANCE && snap_current(s, ref, e) < 0)
+		return -e->no;
+	for (size_t i = 0; i < all->len; i++)
+		if (str_eq(row[i].ref, ref))
+			return 0;
+	if (!ref[0])
+		return 0;
+	add_verdict(rows, ref, SNAP_LINK ": names it, and it is not there");
+	return 1;
 }
 
 int snap_verify(const struct store *s, const char *ref, int wait_ms, const struct pages_cancel *c,
@@ -59,6 +82,10 @@ int snap_verify(const struct store *s, const char *ref, int wait_ms, const struc
 		const struct snap_row *row = (const struct snap_row *)all.items + i;
 
 		r = judge(s, row->ref, wait_ms, c, rows, e);
+		bad += r > 0;
+	}
+	if (r >= 0) {
+		r = judge_link(s, &all, rows, e);
 		bad += r > 0;
 	}
 	codec_free_list(snap_row_fields, sizeof(struct snap_row), &all);

@@ -313,16 +313,6 @@ teardown() { metad_teardown; }
 	empty "$MVM_RUN_DIR/metadata"
 }
 
-# An image of the right shape, which boots nothing: prepare does not look into it.
-image() {
-	mkdir -p "$BATS_TEST_TMPDIR/image"
-	printf '\177ELF kernel' >"$BATS_TEST_TMPDIR/image/vmlinux"
-	printf 'root' >"$BATS_TEST_TMPDIR/image/rootfs.erofs"
-	jq -n '{schema_version: 1, system: "x86_64-linux", profile: "minimal", kernel_release: "6.1",
-		rootfs: "rootfs.erofs", init: "/init", boot_args: "console=ttyS0"}' >"$BATS_TEST_TMPDIR/image/mvm-image.json"
-	within mvm-pool-build build "$1" --from "$BATS_TEST_TMPDIR/image" >/dev/null
-}
-
 no_guests() { # their TAPs get the names
 	within ip link del tn7i3
 	within ip link del tn7i4
@@ -332,7 +322,7 @@ step() { MVM_BACKEND=direct MVM_VMM=qemu within mvm-instance "$@"; }
 
 @test "a start publishes and makes sure of the server, an end retracts, and the server stays" {
 	no_guests
-	image acme/web
+	image_of_nothing acme/web
 	export NOTIFY_SOCKET=$BATS_TEST_TMPDIR/not-for-the-server
 	step prepare acme/web/i-00000003
 	[ "$(jq -r '."meta-data".revision' "$dir/10.240.7.3.json")" = "$(mvm-pool info acme/web | jq -r .revision)" ]
@@ -349,7 +339,7 @@ step() { MVM_BACKEND=direct MVM_VMM=qemu within mvm-instance "$@"; }
 
 @test "without document or server the start fails by name, and the end leaves nothing" {
 	no_guests
-	image acme/web
+	image_of_nothing acme/web
 	vm=acme/web/i-00000003
 	MVM_FAULT=meta-publish:err=ENOSPC refuses 1 step prepare $vm
 	[[ $stderr == *"metadata: "*"No space left"* ]]
@@ -363,7 +353,7 @@ step() { MVM_BACKEND=direct MVM_VMM=qemu within mvm-instance "$@"; }
 	[ "$(mvm-instance info $vm | jq -r '.status + " " + .last_exit')" = 'created start-failed' ]
 	# a pool without metadata needs neither, and makes nothing
 	instance acme/shy i-00000005
-	image acme/shy
+	image_of_nothing acme/shy
 	rm -r "$MVM_RUN_DIR/metadata"
 	step prepare acme/shy/i-00000005
 	step finish acme/shy/i-00000005

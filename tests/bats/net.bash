@@ -50,6 +50,16 @@ instance() { # TENANT/POOL ID: a record; the pool is made when it is missing
 	within mvm-instance create "$1/$2" >/dev/null
 }
 
+# An image of the right shape, which boots nothing: prepare does not look into it.
+image_of_nothing() { # TENANT/POOL
+	mkdir -p "$BATS_TEST_TMPDIR/image"
+	printf '\177ELF kernel' >"$BATS_TEST_TMPDIR/image/vmlinux"
+	printf 'root' >"$BATS_TEST_TMPDIR/image/rootfs.erofs"
+	jq -n '{schema_version: 1, system: "x86_64-linux", profile: "minimal", kernel_release: "6.1",
+		rootfs: "rootfs.erofs", init: "/init", boot_args: "console=ttyS0"}' >"$BATS_TEST_TMPDIR/image/mvm-image.json"
+	within mvm-pool-build build "$1" --from "$BATS_TEST_TMPDIR/image" >/dev/null
+}
+
 record() { # TENANT/POOL/ID: its file
 	local tenant pool id
 	IFS=/ read -r tenant pool id <<<"$1"

@@ -33,14 +33,8 @@ sleeping() { # with gen-1 to wake from
 	set_status "$vm" sleeping
 }
 
-# An image of the right shape, which boots nothing.
 image() {
-	mkdir -p "$BATS_TEST_TMPDIR/image"
-	printf '\177ELF kernel' >"$BATS_TEST_TMPDIR/image/vmlinux"
-	printf 'root' >"$BATS_TEST_TMPDIR/image/rootfs.erofs"
-	jq -n '{schema_version: 1, system: "x86_64-linux", profile: "minimal", kernel_release: "6.1",
-		rootfs: "rootfs.erofs", init: "/init", boot_args: "console=ttyS0"}' >"$BATS_TEST_TMPDIR/image/mvm-image.json"
-	within mvm-pool-build build acme/web --from "$BATS_TEST_TMPDIR/image" >/dev/null
+	image_of_nothing acme/web
 	edit "$vm" --arg r "$(mvm-pool info acme/web | jq -r .revision)" '.revision_hash = $r | .vmm = "qemu" | .vmm_version = "0.1.0"'
 }
 

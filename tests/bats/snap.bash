@@ -1,33 +1,34 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
 # shellcheck disable=SC2154
-# Captures of 2 MiB made by hand, for tests that need no VMM. $pool and $snapshots: where they go,
-# $instance: whose they are.
+# Captures made by hand, for tests that need no VMM. $pool and $snapshots: where they go, $instance:
+# whose they are, $mem_mib: how much memory they have.
+mem_mib=2
 
-# A sparse file of 2 MiB: PAGE=BYTE ... (BYTE 0 writes zeros)
+# A sparse file: PAGE=BYTE ... (BYTE 0 writes zeros)
 pages() { # FILE PAGE=BYTE...
 	perl -e '
 		open F, "+>", shift or die;
-		truncate F, 2 << 20 or die;
+		truncate F, shift() << 20 or die;
 		for (@ARGV) {
 			my ($p, $b) = split /=/;
 			sysseek F, $p * 4096, 0;
-			syswrite(F, chr($b) x 4096) == 4096 or die }' "$@"
+			syswrite(F, chr($b) x 4096) == 4096 or die }' "$1" "$mem_mib" "${@:2}"
 	sync "$1"
 }
 
 # The digest of FORMAT in the manual, over the pages that are given.
 pages_digest() { # content|data PAGE=BYTE...
 	perl -MDigest::SHA=sha256,sha256_hex -e '
-		my $form = shift; my %mib;
+		my $form = shift; my $size = shift; my %mib;
 		for (@ARGV) { my ($p, $b) = split /=/; next if $form eq "content" && !$b;
 			$mib{int($p / 256)}{$p % 256} = chr($b) x 4096 }
-		my $all = "mvm-pages-1\n" . pack("Q<", 2 << 20);
+		my $all = "mvm-pages-1\n" . pack("Q<", $size << 20);
 		for my $n (sort { $a <=> $b } keys %mib) {
 			my $map = "\0" x 32;
 			vec($map, $_, 1) = 1 for keys %{$mib{$n}};
 			$all .= pack("Q<", $n) . sha256($map . join "", map { $mib{$n}{$_} } sort { $a <=> $b } keys %{$mib{$n}}) }
-		print sha256_hex($all)' "$@"
+		print sha256_hex($all)' "$1" "$mem_mib" "${@:2}"
 }
 
 # The seal is over the text as it stands: `command jq` keeps its order.
@@ -46,20 +47,20 @@ manifest() { # DIR KIND FORM PARENT PARENT-SHA MEM-SHA FILE
 	seen=$(stat -c '%i %.9Y' "$7") vmstate=$(sha256sum <"$1/vmstate") bytes=$(stat -c %s "$1/vmstate")
 	seal "$1" "$(command jq -nc --arg kind "$2" --arg form "$3" --arg parent "$4" --arg psha "$5" --arg sha "$6" \
 		--arg inode "${seen% *}" --arg mtime "${seen#* }" --arg vmstate "${vmstate%% *}" \
-		--argjson bytes "$bytes" --arg instance "${instance##*/}" '
+		--argjson bytes "$bytes" --argjson mem "$mem_mib" --arg instance "${instance##*/}" '
 		{schema_version: 1, kind: $kind, name: null, created_at: "2026-01-01T00:00:00Z",
 		machine: {revision_hash: null, arch: "x86_64", vmm: "qemu", vmm_version: "0.1.0",
 			vmm_sha256: null, state_format: "1", accel: "tcg",
 			cpu: {vendor: "GenuineIntel", family: 6, model: 85, stepping: 4,
 				microcode: "0x1", flags_sha256: null},
-			cpu_template: "", host_kernel: "6.1", vcpus: 1, mem_mib: 2, pci: false,
+			cpu_template: "", host_kernel: "6.1", vcpus: 1, mem_mib: $mem, pci: false,
 			agent_protocol: 1, devices: []},
 		guest: {tenant_id: "acme", pool_id: "web", instance_id: $instance,
 			guest_ip: "10.240.7.3", gateway_ip: "10.240.7.1", cidr: 24,
 			mac: "02:fc:00:07:00:03", disks: []},
 		parent: {ref: $parent, sha256: (if $psha == "" then null else $psha end)},
 		composed_from: null, vmstate: {bytes: $bytes, sha256: $vmstate},
-		memory: {form: $form, bytes: 2097152, sha256: $sha,
+		memory: {form: $form, bytes: ($mem * 1048576), sha256: $sha,
 			seen: {inode: $inode, mtime: $mtime}, pack: {bytes: 0, sha256: null}},
 		compression: "none", spent: false, spent_at: null}')"
 }
@@ -92,4 +93,13 @@ base() { # HASH PAGE=BYTE...
 	echo state >"$dir/vmstate"
 	pages "$dir/mem" "${@:2}"
 	manifest "$dir" base mem none '' "$(pages_digest content "${@:2}")" "$dir/mem"
+}
+
+flip() { # FILE AT: the least bit of one byte; from the end when AT is negative
+	perl -e '
+		my ($file, $at) = @ARGV;
+		open F, "+<", $file or die;
+		$at += -s F if $at < 0;
+		seek F, $at, 0; read(F, $b, 1) == 1 or die "no byte $at\n";
+		seek F, $at, 0; print F chr(ord($b) ^ 1)' "$1" "$2"
 }

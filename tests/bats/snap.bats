@@ -33,11 +33,6 @@ refs() { # of what there is, in one line
 	snap list "$vm" | jq -r 'map(.ref) | join(" ")'
 }
 
-# The one byte at a place becomes another.
-flip() { # FILE AT
-	perl -e 'open F, "+<", $ARGV[0]; seek F, $ARGV[1], 0; read F, $b, 1; seek F, $ARGV[1], 0; print F chr(ord($b) ^ 1)' "$1" "$2"
-}
-
 # FILE.AT for each place from the first on, STEP apart: the file with one byte changed.
 flip_each() { # FILE STEP
 	perl -e '
@@ -152,7 +147,7 @@ flip_each() { # FILE STEP
 }
 
 @test "where the disk is really full, compose and pack say so, and all is as it was" {
-	export vm pool instance snapshots
+	export vm pool instance snapshots mem_mib
 	export -f pages pages_digest seal manifest gen delta
 	unshare -m bash -euo pipefail -c '
 		full() { # VERB...: refused for want of room, and nothing has changed
@@ -274,6 +269,36 @@ flip_each() { # FILE STEP
 	mvm-pool info acme/web | jq -e '.snapshot_compression == "none"'
 	two=$(jq .machine.vcpus "$snapshots/gen-1/manifest.json")
 	[ "$two" = 1 ]
+}
+
+@test "what was packed stays readable when its pool has another compression, or none" {
+	gen 1 1=1 2=0 400=4
+	cp --sparse=always "$snapshots/gen-1/mem" "$BATS_TEST_TMPDIR/want"
+	while read -r packed now; do
+		mvm-pool update acme/web --snapshot-compression "$packed"
+		run -0 snap pack "$vm"
+		[ "$(out '[.changed, .compression] | map(tostring) | join(" ")')" = "true $packed" ]
+		mvm-pool update acme/web --snapshot-compression "$now"
+		run -0 snap info "$vm"
+		[ "$(out '[.memory.form, .compression] | join(" ")')" = "pack $packed" ]
+		run -0 snap verify "$vm"
+		# It is packed already: what it is stays, whatever the pool says by now.
+		if [ "$now" = none ]; then
+			run -0 snap pack "$vm"
+			[ "$(out .changed)" = false ]
+		else
+			refuses_untouched 5 snap pack "$vm"
+			[[ $stderr == *"$packed"* ]]
+		fi
+		run -0 snap unpack "$vm"
+		cmp "$snapshots/gen-1/mem" "$BATS_TEST_TMPDIR/want"
+		run -0 snap verify "$vm"
+	done <<-'END'
+		lz4 zstd
+		zstd lz4
+		lz4 none
+		zstd none
+	END
 }
 
 @test "pack refuses a delta and what a guest runs on: 3; another compression: 5" {

@@ -1,50 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "snap/manifest.h"
 
-#include "test_snap_world.h"
-
-#define SHB "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-#define SHA "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-
-static void whole(struct snap_manifest *m)
-{
-	world_manifest(m);
-	m->schema_version = 1;
-	m->kind = SNAP_FULL;
-	m->parent = (struct snap_parent){ .ref = SNAP_NONE };
-	m->vmstate = (struct snap_file){ .bytes = 100, .sha256 = SHA };
-	m->memory = (struct snap_memory){ .bytes = MEM_MIB * MIB,
-					  .sha256 = SHA,
-					  .seen = { "12", "1700000000.5" } };
-	CHECK(COPY(m->created_at, "2026-01-01T00:00:00Z") == 0);
-}
-
-static void wanted_by(struct snap_wanted *w)
-{
-	struct snap_manifest m;
-
-	whole(&m); // a second one, so that it shares no list
-	*w = (struct snap_wanted){ .machine = m.machine, .guest = m.guest };
-}
-
-static void wanted_free(struct snap_wanted *w)
-{
-	codec_free(snap_machine_fields, &w->machine);
-	codec_free(snap_guest_fields, &w->guest);
-}
-#define cleanup_wanted cleanup(wanted_free)
-
-// What a load makes of a text.
-static int load(const struct buf *text, const struct snap_wanted *w, struct err *e)
-{
-	struct snap_manifest m = { 0 };
-	int r = snap_manifest_parse(buf_text(text), text->len, &m, e);
-
-	if (r == 0)
-		r = snap_manifest_check(&m, w, e);
-	snap_manifest_free(&m);
-	return r;
-}
+#include "test_snap_whole.h"
 
 TEST(a_manifest_is_read_as_it_was_written)
 {
@@ -56,7 +13,7 @@ TEST(a_manifest_is_read_as_it_was_written)
 	whole(&m);
 	wanted_by(&w);
 	snap_manifest_print(&m, &text);
-	must(load(&text, &w, &e), &e);
+	must(load_text(&text, &w, &e), &e);
 	must(snap_manifest_parse(buf_text(&text), text.len, &back, &e), &e);
 	snap_manifest_print(&back, &again);
 	CHECK_STR(buf_text(&again), buf_text(&text));
@@ -71,61 +28,6 @@ static const char *const by_seal[] = {
 	"data.bytes",	 "data.sha256",
 };
 static size_t sealed, named;
-
-static void mutate_text(const struct field *f, char *text)
-{
-	if (!text[0])
-		base_cut(text, f->size, "%s",
-			 f->size == 65 && f->check && f->flags ? SHB
-			 : f->check == snap_ref_check	       ? "gen-9"
-			 : strstr(f->key, "_at")	       ? "2026-01-01T00:00:01Z"
-							       : "x");
-	else if (str_eq(text, SNAP_NONE))
-		base_cut(text, f->size, "gen-9");
-	else if (f->check == store_check_ip)
-		base_cut(text, f->size, "10.240.9.9");
-	else if (f->check == store_check_time)
-		base_cut(text, f->size, "2026-01-01T00:00:01Z");
-	else
-		text[strlen(text) - 1] = text[strlen(text) - 1] == '1' ? '2' : '1';
-}
-
-static void mutate(const struct field *f, void *at)
-{
-	uint8_t *byte = at;
-	bool flag;
-	int word;
-
-	switch (f->kind) {
-	case KIND_TEXT:
-		mutate_text(f, at);
-		return;
-	case KIND_BOOL:
-		memcpy(&flag, at, sizeof(flag));
-		flag = !flag;
-		memcpy(at, &flag, sizeof(flag));
-		return;
-	case KIND_UINT:
-		byte[0]++;
-		return;
-	case KIND_ENUM:
-		memcpy(&word, at, sizeof(word));
-		word = f->names[word + 1] ? word + 1 : 0;
-		memcpy(at, &word, sizeof(word));
-		return;
-	case KIND_LIST:
-		((struct codec_list *)at)->len = 0;
-		return;
-	case KIND_STRING:
-	case KIND_INT:
-	case KIND_REAL:
-	case KIND_RECORD:
-	case KIND_TEXTS:
-	case KIND_RAW:
-		break;
-	}
-	tap_fail(__FILE__, __LINE__, "%s: no way to change it", f->key);
-}
 
 static bool is_by_seal(const char *path)
 {
@@ -158,7 +60,7 @@ static void try_field(const struct field *f, size_t at, const char *path)
 	snap_manifest_print(&m, &first); // which seals it
 	mutate(f, (char *)&m + at);
 	codec_print(snap_manifest_fields, &m, &text);
-	if (load(&text, &w, &e) == 0)
+	if (load_text(&text, &w, &e) == 0)
 		tap_fail(__FILE__, __LINE__, "%s: changed, and taken", path);
 	else if (is_by_seal(path) && strstr(e.msg, "seal"))
 		sealed++;
@@ -168,22 +70,9 @@ static void try_field(const struct field *f, size_t at, const char *path)
 		tap_fail(__FILE__, __LINE__, "%s: refused with \"%s\"", path, e.msg);
 }
 
-static void try_table(const struct field *tab, size_t at, const char *above)
-{
-	for (const struct field *f = tab; f->key; f++) {
-		char path[128];
-
-		base_cut(path, sizeof(path), "%s%s%s", above, above[0] ? "." : "", f->key);
-		if (f->kind == KIND_RECORD)
-			try_table(f->sub, at + f->at, path);
-		else
-			try_field(f, at + f->at, path);
-	}
-}
-
 TEST(every_field_that_is_changed_is_refused_and_named)
 {
-	try_table(snap_manifest_fields, 0, "");
+	each_leaf(snap_manifest_fields, 0, "", try_field);
 	CHECK_INT(sealed, COUNT(by_seal));
 	CHECK_INT(named, 41);
 }
@@ -227,11 +116,11 @@ TEST(every_byte_of_a_manifest_counts)
 		struct buf cut = { text.data, i, text.size };
 
 		text.data[i] = (char)(kept ^ 1);
-		if (load(&text, &w, &e) == 0)
+		if (load_text(&text, &w, &e) == 0)
 			tap_fail(__FILE__, __LINE__, "byte %zu flipped, and taken", i);
 		text.data[i] = kept;
 		err_clear(&e);
-		if (load(&cut, &w, &e) == 0)
+		if (load_text(&cut, &w, &e) == 0)
 			tap_fail(__FILE__, __LINE__, "cut at %zu, and taken", i);
 	}
 }
@@ -269,22 +158,35 @@ TEST(releases_that_are_known_to_be_bad_are_not_used_for_it)
 		{ "1.15.1", SNAP_USE_LOAD, 8192, true },
 		{ "1.15.1", SNAP_USE_DIFF, 8192, true },
 		{ "1.15.1", SNAP_USE_WARM, 128, true },
+		{ "0.0.0", SNAP_USE_LOAD, 128, false },
 		{ "1.11.0", SNAP_USE_LOAD, 128, false },
+		{ "1.11.999", SNAP_USE_LOAD, 128, false },
 		{ "1.12.0", SNAP_USE_LOAD, 128, true },
+		{ "1.13.999", SNAP_USE_DIFF, 1 << 20, true },
 		{ "1.14.0", SNAP_USE_DIFF, 3073, false },
 		{ "1.14.0", SNAP_USE_DIFF, 3072, true },
-		{ "1.14.1", SNAP_USE_DIFF, 4096, false },
+		{ "1.14.1", SNAP_USE_DIFF, 3072, true },
+		{ "1.14.1", SNAP_USE_DIFF, 3073, false },
+		{ "1.14.0", SNAP_USE_WARM, 4096, true },
 		{ "1.14.2", SNAP_USE_DIFF, 4096, true },
 		{ "1.13.2", SNAP_USE_DIFF, 4096, true },
 		{ "1.14.1", SNAP_USE_LOAD, 4096, true },
+		{ "1.15.999", SNAP_USE_LOAD, 128, true },
+		{ "1.15.999", SNAP_USE_WARM, 128, true },
 		{ "1.16.0", SNAP_USE_LOAD, 128, false },
+		{ "1.16.0-dev", SNAP_USE_LOAD, 128, false },
+		{ "1.16.0", SNAP_USE_DIFF, 1 << 20, true },
 		{ "1.16.0", SNAP_USE_WARM, 128, false },
 		{ "1.16.1", SNAP_USE_WARM, 128, false },
 		{ "1.16.1", SNAP_USE_LOAD, 128, true },
 		{ "1.16.2", SNAP_USE_WARM, 128, true },
 		{ "1.17.0-dev", SNAP_USE_DIFF, 1, true },
 		{ "1.14.0-dev", SNAP_USE_DIFF, 4096, false },
+		{ "1.17.0", SNAP_USE_LOAD, 128, true },
+		{ "2.0.0", SNAP_USE_LOAD, 128, true },
 		{ "new", SNAP_USE_LOAD, 128, false },
+		{ "1.15", SNAP_USE_LOAD, 128, false },
+		{ "v1.15.1", SNAP_USE_LOAD, 128, false },
 		{ "", SNAP_USE_DIFF, 128, false },
 	};
 
