@@ -34,8 +34,8 @@ static int bind_ready(const struct launch *l, int run, struct err *e)
 	return steal_fd(&sock);
 }
 
-// Ours alone to write: the VM reads it, and shall not be able to change even its mode. More names has
-// only what is written by nobody any more, as the memory of a named snapshot.
+// Ours alone to write: the VM reads it, and shall not be able to change even its mode. More names
+// has only what is written by nobody any more, as the memory of a named snapshot.
 static int bind_one(const struct launch_bind *b, const struct jail *jail, struct err *e)
 {
 	cleanup_fd int fd = open(b->from, O_PATH | O_NOFOLLOW | O_CLOEXEC);

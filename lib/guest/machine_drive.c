@@ -299,7 +299,8 @@ static const struct {
 	{ GUEST_DRIVE_CONFIG, "mvm-config", "/etc/mvm-config" },
 };
 
-// What each copy is of, and where it is: whoever wakes from a capture mostly has what it is told of.
+// What each copy is of, and where it is: whoever wakes from a capture mostly has what it is told
+// of.
 static struct {
 	char at[64];
 	uint8_t digest[GUEST_DIGEST];
@@ -309,8 +310,7 @@ static bool has_copy(size_t i, const uint8_t *digest)
 {
 	char at[64] = "";
 
-	return digest && placed[i].at[0] &&
-	       memcmp(placed[i].digest, digest, GUEST_DIGEST) == 0 &&
+	return digest && placed[i].at[0] && memcmp(placed[i].digest, digest, GUEST_DIGEST) == 0 &&
 	       readlink(copied[i].to, at, sizeof(at) - 1) > 0 && str_eq(at, placed[i].at);
 }
 

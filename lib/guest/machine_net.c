@@ -113,8 +113,12 @@ static int find_card(int fd, struct ifreq *ret, struct err *e)
 int machine_card(char out[static IFNAMSIZ], struct err *e)
 {
 	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq r;
 
-	return fd < 0 ? err_sys(e, "socket") : find_card(fd, out, e);
+	if (find_card(fd, &r, e) < 0)
+		return -e->no;
+	memcpy(out, r.ifr_name, IFNAMSIZ);
+	return 0;
 }
 
 int machine_mac(const uint8_t mac[6], struct err *e)
