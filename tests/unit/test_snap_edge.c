@@ -53,6 +53,15 @@ static void print_value(const struct field *f, const void *at, const void *rec, 
 	}
 }
 
+static bool is_left_out(const struct field *f, const void *rec)
+{
+	const struct field one[] = { *f, FIELD_END };
+	cleanup_buf struct buf text = BUF_INIT;
+
+	codec_print(one, rec, &text);
+	return str_eq(buf_text(&text), "{}");
+}
+
 static void print_record(const struct field *tab, const void *rec, const char *above,
 			 const struct change *c, struct buf *out)
 {
@@ -65,7 +74,7 @@ static void print_record(const struct field *tab, const void *rec, const char *a
 
 		join(above, f->key, path);
 		here = str_eq(path, c->path);
-		if (here && !c->text)
+		if (here ? !c->text : is_left_out(f, rec))
 			continue;
 		buf_fmt(out, "%s\"%s\":", comma, f->key);
 		if (here)
@@ -85,6 +94,8 @@ static int load_with(const struct change *c, struct err *e)
 
 	whole(&m);
 	wanted_by(&w);
+	if (str_starts(c->path, "data") || (c->into && str_eq(c->into, "data")))
+		be_named(&m);
 	snap_manifest_print(&m, &first); // which seals it
 	print_record(snap_manifest_fields, &m, "", c, &all);
 	if (!c->path[0] &&
@@ -191,7 +202,8 @@ static void missing_or_twice(const struct field *f, const char *path)
 			    : f->kind == KIND_ENUM ? f->names[0]
 						   : NULL;
 
-	refused(path, NULL);
+	if (!(f->flags & FIELD_OMIT_EMPTY))
+		refused(path, NULL);
 	if (!value)
 		return;
 	buf_fmt(&twice, f->kind == KIND_ENUM ? "\"%s\"" : "%s", value);
@@ -272,8 +284,9 @@ TEST(each_field_that_is_missing_of_another_type_or_out_of_range_is_refused_and_n
 // What the manifest says of itself and of its files: there is nothing here to compare it with but
 // those files (tests/bats/snap-harm.bats), or nothing at all.
 static const char *const of_itself[] = {
-	"created_at",	 "composed_from",     "vmstate.bytes",	   "vmstate.sha256",
-	"memory.sha256", "memory.seen.inode", "memory.seen.mtime",
+	"created_at",	     "composed_from", "vmstate.bytes",
+	"vmstate.sha256",    "memory.sha256", "memory.seen.inode",
+	"memory.seen.mtime", "data.bytes",    "data.sha256",
 };
 
 static bool is_of_itself(const char *path)
@@ -297,6 +310,8 @@ static void try_other(const struct field *f, size_t at, const char *path)
 		return; // which is made anew
 	whole(&m);
 	wanted_by(&w);
+	if (str_starts(path, "data."))
+		be_named(&m);
 	mutate(f, (char *)&m + at);
 	snap_manifest_print(&m, &text);
 	r = load_text(&text, &w, &e);

@@ -37,15 +37,6 @@ static bool is_by_seal(const char *path)
 	return false;
 }
 
-// A field that only a named capture has is tried on one.
-static void be_named(struct snap_manifest *m)
-{
-	m->kind = SNAP_NAMED;
-	base_cut(m->name, sizeof(m->name), "kept");
-	m->data.bytes = 4096;
-	base_cut(m->data.sha256, sizeof(m->data.sha256), SHB);
-}
-
 static void try_field(const struct field *f, size_t at, const char *path)
 {
 	cleanup_buf struct buf text = BUF_INIT, first = BUF_INIT;

@@ -19,6 +19,15 @@ static inline void whole(struct snap_manifest *m)
 	CHECK(COPY(m->created_at, "2026-01-01T00:00:00Z") == 0);
 }
 
+// A field that only a named capture has is tried on one.
+static inline void be_named(struct snap_manifest *m)
+{
+	m->kind = SNAP_NAMED;
+	base_cut(m->name, sizeof(m->name), "kept");
+	m->data.bytes = 4096;
+	base_cut(m->data.sha256, sizeof(m->data.sha256), WORLD_OTHER_SHA);
+}
+
 static inline void wanted_by(struct snap_wanted *w)
 {
 	struct snap_manifest m;
