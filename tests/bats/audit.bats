@@ -92,14 +92,6 @@ verified() { # the chain is whole
 	[ "$(mvm-audit events acme -n 1 | jq -r '.[0].why')" = manual ]
 }
 
-in_flight() { # VERB STAGE: an op of this process on the instance, under the id of who asked
-	jq -c --arg verb "$1" --arg stage "$2" --argjson pid "$$" --arg boot "$(</proc/sys/kernel/random/boot_id)" \
-		--argjson start "$(awk '{ print $22 }' "/proc/$$/stat")" '.op = { id: "o-00000001", verb: $verb,
-		from: .status, stage: $stage, since: "2026-01-01T00:00:00Z", boot_id: $boot, pid: $pid,
-		pid_start: $start, spent: false }' "$file" >"$BATS_TEST_TMPDIR/edited"
-	cat "$BATS_TEST_TMPDIR/edited" >"$file"
-}
-
 @test "starts and ends have their entries, in the name of who asked" {
 	net_setup
 	export MVM_BACKEND=direct MVM_VMM=qemu
@@ -109,13 +101,13 @@ in_flight() { # VERB STAGE: an op of this process on the instance, under the id 
 	file=$(record $vm)
 	mkdir -p "$MVM_RUN_DIR/instances/i-0000000a"
 	printf '{"schema_version":1,"op_id":"o-00000001","who":{"user":"eve","uid":77,"unit":null},"why":"policy","request_id":"r"}' >"${file%/*}/asked.json"
-	in_flight start starting
+	in_flight "$vm" start starting $$
 	MAINPID=$$ within mvm-instance commit $vm
-	in_flight stop ending
+	in_flight "$vm" stop ending $$
 	within mvm-instance finish $vm
 	set_status $vm running
 	EXIT_CODE=killed EXIT_STATUS=KILL SERVICE_RESULT=signal within mvm-instance finish $vm
-	in_flight start starting
+	in_flight "$vm" start starting $$
 	within mvm-instance finish $vm
 	run -0 mvm-audit list acme
 	[ "$(out '[.[2:][] | .action + ":" + .why + ":" + (.who.user // "")] | join(" ")')" = "InstanceCreated:manual:$(id -un) InstanceStarted:policy:eve InstanceStopped:policy:eve InstanceExited:guest:$(id -un) StartFailed:policy:eve" ]
