@@ -184,18 +184,11 @@ static bool wants_base(const struct instance *i, const struct pool *p)
 }
 
 // A damaged one is somebody's to look at: no start replaces it, or would try to each time.
-int base_before_start(const struct address *a, int wait_ms, struct err *e)
+static int find_or_make(const struct address *a, int wait_ms, struct err *e)
 {
 	cleanup_base struct base b = { .ref = "" };
-	cleanup_pool struct pool p = { 0 };
 	struct base_result r = { 0 };
-	struct instance i = { 0 };
 
-	if (instance_load(a, NULL, &i, e) < 0 || pool_load(a->tenant, a->pool, &p, e) < 0)
-		return -e->no;
-	if (!wants_base(&i, &p) || i.status == INSTANCE_RUNNING || i.status == INSTANCE_WARM ||
-	    i.status == INSTANCE_SLEEPING)
-		return 0;
 	if (base_open(a, &b, e) < 0)
 		return -e->no;
 	if (look(&b, false, &r, e) == 0)
@@ -204,6 +197,19 @@ int base_before_start(const struct address *a, int wait_ms, struct err *e)
 		return err_hint(e, "'mvm snap base %s/%s' takes another", a->tenant, a->pool);
 	err_clear(e);
 	return make(&b, false, MAX(wait_ms, START_WAIT_MS), &r, e);
+}
+
+int base_before_start(const struct address *a, int wait_ms, struct err *ret_none, struct err *e)
+{
+	cleanup_pool struct pool p = { 0 };
+	struct instance i = { 0 };
+
+	if (instance_load(a, NULL, &i, e) < 0 || pool_load(a->tenant, a->pool, &p, e) < 0)
+		return -e->no;
+	if (wants_base(&i, &p) && i.status != INSTANCE_RUNNING && i.status != INSTANCE_WARM &&
+	    i.status != INSTANCE_SLEEPING)
+		(void)!find_or_make(a, wait_ms, ret_none);
+	return 0;
 }
 
 // --- used

@@ -28,9 +28,10 @@ int base_make(const struct address *pool, int wait_ms, struct base_result *ret,
 // addresses, one a line; with dry_run it only tells them.
 int base_sweep_left(const struct address *tenant, bool dry_run, int wait_ms, struct buf *found,
 		    struct err *e) MUST_CHECK;
-// Before a start of a: makes it when its pool starts from a template and it has none yet. One that
-// is damaged is an error.
-int base_before_start(const struct address *a, int wait_ms, struct err *e) MUST_CHECK;
+// Before a start of a: makes it when its pool starts from a template and it has none yet. Why there
+// is none to go on from, damage for instance, is *ret_none, and the start is a boot.
+int base_before_start(const struct address *a, int wait_ms, struct err *ret_none,
+		      struct err *e) MUST_CHECK;
 // prepare: has this run go on from the base. What is wrong with it is *ret_refused, and the run is
 // a boot.
 int base_prepare(struct plan *p, struct err *ret_refused, struct err *e) MUST_CHECK;

@@ -274,15 +274,17 @@ int wake_run(const struct address *a, enum action verb, bool boot, int wait_ms, 
 {
 	cleanup_free char *no_base = NULL, *no_memory = NULL;
 	struct ask q = { .verb = verb, .stage = OP_ASKED, .boot = boot };
+	struct err none = { 0 };
 	struct instance i = { 0 };
 
 	if (ask_settle(a, false, wait_ms, e) < 0)
 		return -e->no;
-	if (verb == DO_START && !boot && base_before_start(a, wait_ms, e) < 0) {
-		q.cold = no_base = cause_of(e);
-		q.cold_kind = e->kind;
+	if (verb == DO_START && !boot && base_before_start(a, wait_ms, &none, e) < 0)
+		return -e->no;
+	if (none.no) {
+		q.cold = no_base = cause_of(&none);
+		q.cold_kind = none.kind;
 		log_warn(a->instance, "cold start: %s", no_base);
-		err_clear(e);
 	} else if (verb == DO_WAKE) {
 		q.cold = no_memory = why_failed(a);
 	}
