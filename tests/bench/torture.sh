@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC2154 # what bench.bash sets
 # No state is lost: a guest that writes numbered, checksummed records to its memory and to /data goes
 # through sleeps and wakes while its tools and its VMM are killed with -9 at random, and while two tools
 # act on it at once. What the guest has synced and told is there afterwards: in memory and on /data when it

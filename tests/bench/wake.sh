@@ -1,17 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
+# shellcheck disable=SC2154 # what bench.bash sets
 # What `mvm instance wake` costs over the same capture loaded by hand: the same VMM, jail, TAP and API calls,
 # made with mkdir, cp, ip and curl, each until the first command in the guest has ended. By hand nothing is
 # compared, repaired, given or thawed: the capture was taken of a guest that was not told. Both in turn, in
 # one run. Then: wakes of a guest of 256 MiB and of one of 2 GiB that have done the same, what their second
 # sleep wrote, and where the time of a wake goes.
 #	tests/bench/wake.sh [ROUNDS]
-# On a machine with KVM MVM_VMM=firecracker has the same done with Firecracker and its jailer.
+# On a machine with KVM MVM_VMM=firecracker has the same done with Firecracker and its jailer, which lie in
+# MVM_FIRECRACKER_DIR.
 set -euo pipefail
 rounds=${1:-9}
 # shellcheck source=tests/bench/bench.bash disable=SC1091
 source "$(dirname "$0")/bench.bash"
 export MVM_VMM=${MVM_VMM:-qemu} MVM_SPARE_TAPS=0 # by hand each TAP is made anew
+[[ $MVM_VMM == qemu ]] || mvm-vmm install --from "${MVM_FIRECRACKER_DIR:?}" >/dev/null
 
 api() { # SOCKET METHOD PATH BODY
 	curl -sS --fail --unix-socket "$1" -X "$2" -H 'Content-Type: application/json' -d "$4" "http://localhost$3"
@@ -47,18 +50,6 @@ run_vmm() { # DIR ID UID
 		set -- mvm-fc-qemu --root "$1" --uid "$3" --gid "$3" --id "$2" --api-sock /run/api.sock
 	fi
 	exec "$@" >"$root/console" 2>&1
-}
-
-by_hand() { # ADDRESS
-	local jail=$MVM_STATE_DIR/jails/qemu/${1##*/}/root
-	api "$jail/run/api.sock" PATCH /vm '{"state":"Paused"}'
-	api "$jail/run/api.sock" PUT /snapshot/create \
-		'{"snapshot_type":"Full","snapshot_path":"/snap/vmstate","mem_file_path":"/snap/mem"}'
-	mkdir "$root/kept"
-	cp -a --sparse=always "$jail"/{snap/vmstate,snap/mem,rootfs.erofs,secrets.img,config.img} "$root/kept"
-	chmod 444 "$root/kept"/*
-	rm "$jail"/snap/*
-	api "$jail/run/api.sock" PATCH /vm '{"state":"Resumed"}'
 }
 
 by_hand() { # ID UID
