@@ -189,7 +189,8 @@ static int settle(const struct address *a, const struct instance *i, enum backen
 
 	if (asked && clear_asked(a, i, wait_ms, e) < 0)
 		return -e->no;
-	if (is == BACKEND_ACTIVE && op && i->op.stage == OP_WORKING)
+	// Where its VMM has ended the backend is about to see that.
+	if (is == BACKEND_ACTIVE && op && i->op.stage == OP_WORKING && instance_vmm_alive(i))
 		return settle_working(a, i, ending, wait_ms, e);
 	if (is == BACKEND_ACTIVE && op && !asked)
 		return backend_stop(a, true, e);

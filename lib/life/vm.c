@@ -2,6 +2,7 @@
 #include "life/vm.h"
 
 #include <fcntl.h>
+#include <poll.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -137,6 +138,13 @@ static int ask_once(const struct vm *v, ask_fn fn, const struct guest_hook *h, s
 	return fn(c, h, NULL, e);
 }
 
+static bool has_ended(const struct vm *v)
+{
+	struct pollfd p = { .fd = v->gone, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 // An agent that undoes something just now is asked again.
 static int ask(const struct vm *v, ask_fn fn, uint32_t flags, uint32_t deadline_ms, struct err *e)
 {
@@ -147,7 +155,7 @@ static int ask(const struct vm *v, ask_fn fn, uint32_t flags, uint32_t deadline_
 		return -e->no;
 	name_mac_bytes(v->tenant.net.tenant_net_id, v->i.net.offset, h.mac);
 	while (ask_once(v, fn, &h, e) < 0) {
-		if (e->kind != ERR_UNAVAILABLE || clock_left(until) < AGAIN_MS)
+		if (e->kind != ERR_UNAVAILABLE || clock_left(until) < AGAIN_MS || has_ended(v))
 			return -e->no;
 		err_clear(e);
 		clock_sleep_ms(AGAIN_MS);

@@ -414,6 +414,24 @@ drift() { # ADDRESS
 	is_cold "$vm" killed
 }
 
+@test "the VMM killed while its guest comes to rest: told at once, and the next wake waits for its end" {
+	vm=$(alive)
+	guest "$vm" sync
+	for after in 0.02 0.05 0.1; do
+		mvm-instance sleep "$vm" 2>/dev/null &
+		job=$!
+		sleep "$after"
+		kill -9 "$(vmm_pid "$vm")"
+		begun=$SECONDS
+		wait "$job" || (($? < 126))
+		((SECONDS - begun < 10))
+		mvm-instance wake "$vm"
+		is_status "$vm" running
+		[[ $(field "$vm" .op) == null ]]
+		guest "$vm" 'sha256sum -c /data/sum'
+	done
+}
+
 @test "many wake at once, each with its own memory" {
 	mapfile -t vms < <(mvm-instance create acme/bed -n 16 | jq -r '.[] | "acme/bed/" + .instance_id')
 	up "${vms[@]}" >/dev/null
