@@ -4,10 +4,6 @@
 # Guests of the pool acme/bed with something to lose, for the files that put guests to rest and have
 # them go on. $state: the root of the state.
 
-guest() { # ADDRESS SCRIPT
-	mvm-guest exec "$1" -- sh -c "$2"
-}
-
 dir_of() { # ADDRESS
 	find "$state/tenants/acme/pools" -type d -path "*/instances/${1##*/}"
 }

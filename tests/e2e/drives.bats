@@ -26,10 +26,6 @@ secret() { # NAME VALUE [OPTION...]
 	printf %s "$value" | mvm-secrets set acme "$name=-" "$@"
 }
 
-guest() { # ADDRESS SCRIPT
-	mvm-guest exec "$1" -- sh -c "$2"
-}
-
 no_images() {
 	[[ -z $(find "$run/secrets" -mindepth 1 2>/dev/null) ]]
 }

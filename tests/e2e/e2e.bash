@@ -73,6 +73,10 @@ if [[ ${MVM_RING:-e2e} == node ]]; then
 	mvm-guest() { timeout --foreground --kill-after=5 90 mvm-guest "$@"; }
 fi
 
+guest() { # ADDRESS SCRIPT: in its shell
+	mvm-guest exec "$1" -- sh -c "$2"
+}
+
 new_pool() { # TENANT/POOL MIB [OPTION...]: with the tests' image
 	mvm-pool create "$1" --flake "path:$MVM_IMAGE" --profile minimal --cpus 1 --mem "$2" \
 		--start-timeout 170s "${@:3}"

@@ -3,6 +3,7 @@
 # A disk that is full, with a real guest: the state root is a small tmpfs of its own.
 
 load e2e
+load alive
 
 setup_file() {
 	mkdir -p "$BATS_FILE_TMPDIR/state"
@@ -22,10 +23,6 @@ teardown() {
 	nothing_left
 }
 
-guest() { # ADDRESS SCRIPT
-	mvm-guest exec "$1" -- sh -c "$2"
-}
-
 fill() { # MIB: all but that
 	local free
 	free=$(df --output=avail -BK "$MVM_STATE_DIR" | tail -n 1 | tr -dc 0-9)
@@ -36,18 +33,9 @@ fill() { # MIB: all but that
 	fi
 }
 
-alive() { # prints its address
-	local vm
-	vm=$(new_instance acme/bed)
-	up "$vm" >/dev/null
-	guest "$vm" 'mkdir -p /run/t && mount -t tmpfs none /run/t && head -c 3000000 /dev/urandom >/run/t/f &&
-		sha256sum /run/t/f >/run/t/sum && head -c 500000 /dev/urandom >/data/f && sha256sum /data/f >/data/sum && sync'
-	echo "$vm"
-}
-whole() { guest "$1" 'sha256sum -c /run/t/sum && sha256sum -c /data/sum'; }
-
 @test "a sleep for which there is no room fails, its guest goes on, and with room it sleeps and wakes" {
 	vm=$(alive)
+	guest "$vm" sync
 	# what the guest writes has its room
 	fallocate -l 64M "$MVM_STATE_DIR/tenants/acme/pools/bed/instances/${vm##*/}/volumes/data.ext4"
 	for room in 8 2 0; do
@@ -62,7 +50,7 @@ whole() { guest "$1" 'sha256sum -c /run/t/sum && sha256sum -c /data/sum'; }
 		whole "$vm"
 		[[ $(mvm-snap list "$vm" | jq length) == 0 ]]
 		[[ $(mvm-snap gc "$vm" | jq length) == 0 ]]
-		[[ -z $(ls "$MVM_STATE_DIR"/jails/qemu/"${vm##*/}"/root/snap) ]]
+		[[ -z $(find "$MVM_STATE_DIR/jails" -path '*/snap/*') ]]
 	done
 	mvm-instance sleep "$vm"
 	# nor does a wake lose what it has no room for
@@ -76,6 +64,7 @@ whole() { guest "$1" 'sha256sum -c /run/t/sum && sha256sum -c /data/sum'; }
 
 @test "a guest whose disk has no room is told so, and goes on" {
 	vm=$(alive)
+	guest "$vm" sync
 	fill 0
 	run -1 timeout 60 mvm-guest exec "$vm" -- dd if=/dev/zero of=/data/big bs=1M count=20 conv=fsync
 	rm "$MVM_STATE_DIR/filler"
@@ -90,6 +79,7 @@ whole() { guest "$1" 'sha256sum -c /run/t/sum && sha256sum -c /data/sum'; }
 
 @test "a sleep that meets a failing disk anywhere leaves a guest that runs, or one that sleeps with its memory" {
 	vm=$(alive)
+	guest "$vm" sync
 	for point in snap-mark life-sleep-base life-sleep-created snap-take snap-sync-vmstate snap-sync-memory snap-seal \
 		snap-link snap-link-rename snap-link-sync life-sleep-linked store-save; do
 		echo "--- $point" >&2

@@ -21,10 +21,6 @@ teardown() {
 	no_strays
 }
 
-guest() { # ADDRESS SCRIPT
-	mvm-guest exec "$1" -- sh -c "$2"
-}
-
 stat_of() { # ADDRESS JQ-EXPRESSION
 	mvm-instance stats "$1" | jq -r "$2"
 }

@@ -21,10 +21,6 @@ teardown() {
 	no_templates
 }
 
-guest() { # ADDRESS SCRIPT
-	mvm-guest exec "$1" -- sh -c "$2"
-}
-
 no_templates() {
 	[[ $(mvm-instance list acme --templates | jq 'map(select(.role == "template")) | length') == 0 ]]
 }

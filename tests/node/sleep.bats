@@ -14,10 +14,6 @@ teardown() {
 	no_strays
 }
 
-guest() { # ADDRESS SCRIPT
-	mvm-guest exec "$1" -- sh -c "$2"
-}
-
 explain() { mvm-instance explain "$1" | jq -r "$2"; }
 
 fill() { # ADDRESS: memory and files with checksums that are made inside
