@@ -106,7 +106,7 @@ static int run_remove(const struct call *call, struct buf *out, struct err *e)
 
 	if (parse(call, &a, e) < 0 || instance_load(&a, NULL, &i, e) < 0)
 		return err_object(e, "%s", call->argv[0]);
-	if (i.status == INSTANCE_RUNNING || i.status == INSTANCE_WARM || instance_op_alive(&i)) {
+	if (instance_has_vmm(&i) || instance_op_alive(&i)) {
 		(void)err_kind(e, ERR_STATE, "%s: the instance is %s", call->argv[0],
 			       instance_op_alive(&i) ? "at work" : instance_status_names[i.status]);
 		return err_object(e, "%s", call->argv[0]);

@@ -124,11 +124,6 @@ int drive_refresh(const struct store *s, const struct address *a, enum drive_kin
 	return rewrite_image(dir, drive_files[kind], &c, ret, rewritten, e);
 }
 
-static bool runs(const struct instance *i)
-{
-	return i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM;
-}
-
 struct work { // one call of drive_ensure
 	const struct address *a;
 	const struct drive_call *c;
@@ -178,9 +173,9 @@ static int ensure_image(struct work *w, enum drive_kind kind, struct err *e)
 	dir = place_make_instance(w->a->instance, e);
 	if (dir < 0)
 		return -e->no;
-	r->changed = !runs(&w->i);
-	ok = runs(&w->i) ? rewrite_image(dir, drive_files[kind], &c, &t, &r->changed, e)
-			 : make_image(dir, drive_files[kind], &c, uid, &t, e);
+	r->changed = !instance_has_vmm(&w->i);
+	ok = instance_has_vmm(&w->i) ? rewrite_image(dir, drive_files[kind], &c, &t, &r->changed, e)
+				     : make_image(dir, drive_files[kind], &c, uid, &t, e);
 	if (ok < 0)
 		return err_wrap(e, "drive %s", drive_names[kind]);
 	r->present = true;
@@ -208,7 +203,7 @@ static int record(struct work *w, struct err *e)
 			changed = true;
 		}
 	}
-	if (!changed || runs(&w->i))
+	if (!changed || instance_has_vmm(&w->i))
 		return 0;
 	return instance_save(&w->s, &w->i, e);
 }

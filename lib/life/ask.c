@@ -173,9 +173,7 @@ static int look_settled(const struct address *a, struct instance *ret, enum back
 
 static bool needs_settling(const struct instance *i, enum backend_status is)
 {
-	bool claims = i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM;
-
-	return instance_has_op(i) || (is == BACKEND_INACTIVE && claims);
+	return instance_has_op(i) || (is == BACKEND_INACTIVE && instance_has_vmm(i));
 }
 
 // What a dead op means (design.md section 4): asked is cleared; starting with a VM that runs is
@@ -185,7 +183,6 @@ static int settle(const struct address *a, const struct instance *i, enum backen
 		  bool ending, int wait_ms, struct err *e)
 {
 	bool op = instance_has_op(i), asked = op && i->op.stage == OP_ASKED;
-	bool claims = i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM;
 
 	if (asked && clear_asked(a, i, wait_ms, e) < 0)
 		return -e->no;
@@ -194,7 +191,7 @@ static int settle(const struct address *a, const struct instance *i, enum backen
 		return settle_working(a, i, ending, wait_ms, e);
 	if (is == BACKEND_ACTIVE && op && !asked)
 		return backend_stop(a, true, e);
-	if (is == BACKEND_INACTIVE && (claims || (op && !asked)))
+	if (is == BACKEND_INACTIVE && (instance_has_vmm(i) || (op && !asked)))
 		return step_finish(a, wait_ms, e);
 	return 0;
 }
@@ -295,11 +292,14 @@ static int allowed(const struct held *h, const struct ask *q, bool *ret_changed,
 
 int ask_check_free(const struct instance *i, struct err *e)
 {
+	address_text address;
+
 	if (!instance_has_op(i) || instance_op_check(i, e) < 0)
 		return e->no ? -e->no : 0;
-	(void)err_kind(e, ERR_UNAVAILABLE, "%s/%s/%s: busy: %s is %s", i->tenant_id, i->pool_id,
-		       i->instance_id, action_names[i->op.verb], op_stage_names[i->op.stage]);
-	return err_object(e, "%s/%s/%s", i->tenant_id, i->pool_id, i->instance_id);
+	base_cut(address, sizeof(address), "%s/%s/%s", i->tenant_id, i->pool_id, i->instance_id);
+	(void)err_kind(e, ERR_UNAVAILABLE, "%s: busy: %s is %s", address, action_names[i->op.verb],
+		       op_stage_names[i->op.stage]);
+	return err_object(e, "%s", address);
 }
 
 // ended: the cause where it is that the instance ended by itself.

@@ -206,8 +206,7 @@ int base_before_start(const struct address *a, int wait_ms, struct err *ret_none
 
 	if (instance_load(a, NULL, &i, e) < 0 || pool_load(a->tenant, a->pool, &p, e) < 0)
 		return -e->no;
-	if (wants_base(&i, &p) && i.status != INSTANCE_RUNNING && i.status != INSTANCE_WARM &&
-	    i.status != INSTANCE_SLEEPING)
+	if (wants_base(&i, &p) && !instance_has_vmm(&i) && i.status != INSTANCE_SLEEPING)
 		(void)!find_or_make(a, wait_ms, ret_none);
 	return 0;
 }

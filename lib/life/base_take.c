@@ -39,8 +39,7 @@ static int destroy(const struct address *a, int wait_ms, struct err *e)
 		return e->no ? -e->no : 0;
 	}
 	// It stands still, so nobody could ask its guest; and nothing of it is worth that.
-	if ((i.status == INSTANCE_RUNNING || i.status == INSTANCE_WARM) &&
-	    verb_stop(a, true, wait_ms, &changed, e) < 0)
+	if (instance_has_vmm(&i) && verb_stop(a, true, wait_ms, &changed, e) < 0)
 		return -e->no;
 	return verb_destroy(a, false, wait_ms, &changed, e);
 }

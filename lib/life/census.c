@@ -229,7 +229,7 @@ static int take_want(void *arg, const struct address *a, const struct instance *
 	w->uid = t && t->net_id ? name_uid(t->net_id, i->net.offset) : 0;
 	w->vmm = i->vmm;
 	w->status = i->status;
-	w->live = i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM || instance_has_op(i);
+	w->live = instance_has_vmm(i) || instance_has_op(i);
 	return 0;
 }
 

@@ -180,7 +180,7 @@ static bool decide(const struct address *a, const struct instance *i, struct end
 		asked_for(a, i, end);
 	else if (instance_has_op(i) && (i->op.stage == OP_ASKED || i->op.stage == OP_STARTING))
 		start_failed(a, i, end);
-	else if (i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM)
+	else if (instance_has_vmm(i))
 		ended_by_itself(a, end);
 	else
 		return false;
@@ -210,7 +210,7 @@ static int record(struct held *h, const struct ending *end, struct err *e)
 {
 	int verb = h->i.op.verb;
 	struct audit_context by;
-	bool ran = h->i.status == INSTANCE_RUNNING || h->i.status == INSTANCE_WARM;
+	bool ran = instance_has_vmm(&h->i);
 
 	if (held_save_exit(h, end->cause, end->message, end->error.code[0] ? &end->error : NULL,
 			   e) < 0)

@@ -25,7 +25,7 @@ static bool is_given(const struct address *a, const struct snap_gen *g)
 
 static int check_status(const struct instance *i, bool force, struct err *e)
 {
-	if (i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM) {
+	if (instance_has_vmm(i)) {
 		(void)err_kind(e, ERR_STATE, "restore: not while it is %s",
 			       instance_status_names[i->status]);
 		return err_hint(e, "stop it first");

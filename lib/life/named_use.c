@@ -121,7 +121,7 @@ static int begin(struct give *w, struct err *e)
 
 	if (held_open(&h, w->to, w->wait_ms, e) < 0 || ask_check_free(&h.i, e) < 0)
 		return -e->no;
-	if (h.i.status == INSTANCE_RUNNING || h.i.status == INSTANCE_WARM)
+	if (instance_has_vmm(&h.i))
 		return err_kind(e, ERR_STATE, "it is %s", instance_status_names[h.i.status]);
 	if (instance_op_set(&h.i, DO_WAKE, e) < 0 ||
 	    snap_draft_begin(&h.store, SNAP_FULL, "", NULL, &w->draft, e) < 0 ||

@@ -184,8 +184,7 @@ static int look_at_instance(void *arg, const struct address *a, const struct ins
 	address_print(a, text);
 	if (!i)
 		net_issue_add(r->v, "records", "see the message", "%s: %s", text, why->msg);
-	else if ((i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM) &&
-		 !net_plan_has_port(r->p, i->net.tap_dev))
+	else if (instance_has_vmm(i) && !net_plan_has_port(r->p, i->net.tap_dev))
 		net_issue_add(r->v, "taps", r->fix, "%s of %s is not on the bridge", i->net.tap_dev,
 			      text);
 	return 0;

@@ -40,8 +40,7 @@ static int mend_instance(void *arg, const struct address *a, const struct instan
 	struct link_row row = { 0 };
 
 	(void)why;
-	if (!i || (i->status != INSTANCE_RUNNING && i->status != INSTANCE_WARM) ||
-	    link_get(m->job->route, i->net.tap_dev, &row, e) < 0) {
+	if (!i || !instance_has_vmm(i) || link_get(m->job->route, i->net.tap_dev, &row, e) < 0) {
 		err_clear(e);
 		return 0;
 	}

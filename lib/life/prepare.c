@@ -36,7 +36,7 @@ static int take_op(struct held *h, struct err *e)
 		return instance_op_take(&h->i, OP_STARTING, e);
 	if (instance_op_check(&h->i, e) < 0)
 		return -e->no;
-	if (h->i.status == INSTANCE_RUNNING || h->i.status == INSTANCE_WARM)
+	if (instance_has_vmm(&h->i))
 		return err_kind(
 			e, ERR_STATE,
 			"the record says %s but nothing runs: 'mvm instance start' repairs it",

@@ -62,8 +62,7 @@ static uint64_t *slot(struct instance *i, enum drive_kind k)
 static bool counts(const struct instance *i)
 {
 	return i->role == INSTANCE_ROLE_NONE &&
-	       (i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM ||
-		(instance_has_op(i) && i->op.stage == OP_STARTING));
+	       (instance_has_vmm(i) || (instance_has_op(i) && i->op.stage == OP_STARTING));
 }
 
 // The drives, under the instance's lock. 0: there is nothing to tell, or nobody.
@@ -80,8 +79,7 @@ static int rewrite(struct one *o, struct err *e)
 		bool rewritten = false;
 
 		if (drive_refresh(&s, &o->a, k, &o->want[k], &rewritten, e) < 0) {
-			if (e->kind != ERR_MISSING || o->i.status == INSTANCE_RUNNING ||
-			    o->i.status == INSTANCE_WARM)
+			if (e->kind != ERR_MISSING || instance_has_vmm(&o->i))
 				return err_wrap(e, "drive %s", drive_names[k]);
 			err_clear(e); // a start that has not come that far yet
 			continue;
@@ -156,7 +154,7 @@ static int await_running(struct one *o, struct err *e)
 	for (;;) {
 		if (instance_load(&o->a, &o->t, &o->i, e) < 0)
 			return -e->no;
-		if (o->i.status == INSTANCE_RUNNING || o->i.status == INSTANCE_WARM)
+		if (instance_has_vmm(&o->i))
 			return 0;
 		if (!counts(&o->i))
 			return err_kind(e, ERR_STATE, "its start failed");

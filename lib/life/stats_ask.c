@@ -82,8 +82,7 @@ void stats_add_vmm(struct stats *s, const struct tenant *t, const struct instanc
 static void refused(struct stats *s, const struct instance *i, const struct err *e)
 {
 	// One that is paused cannot answer: that is known without asking.
-	s->agent = i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM ? AGENT_SILENT
-									       : AGENT_UNKNOWN;
+	s->agent = instance_has_vmm(i) ? AGENT_SILENT : AGENT_UNKNOWN;
 	base_cut(s->agent_message, sizeof(s->agent_message), "%s", e->msg);
 	log_clean(s->agent_message);
 }

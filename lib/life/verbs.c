@@ -88,8 +88,7 @@ static int end_all(const struct address *a, int wait_ms, struct err *e)
 
 	if (ask_settle(a, true, wait_ms, e) < 0 || instance_load(a, NULL, &i, e) < 0)
 		return -e->no;
-	if ((i.status == INSTANCE_RUNNING || i.status == INSTANCE_WARM) &&
-	    stop(a, false, wait_ms, &stopped, e) < 0)
+	if (instance_has_vmm(&i) && stop(a, false, wait_ms, &stopped, e) < 0)
 		return -e->no;
 	if (fault_point("life-destroy-stopped"))
 		return err_sys(e, "fault");

@@ -156,3 +156,5 @@ bool instance_op_alive(const struct instance *i);
 int instance_op_check(const struct instance *i, struct err *e) MUST_CHECK;
 // vmm_process names a process that lives in this boot.
 bool instance_vmm_alive(const struct instance *i);
+// Running or warm by its record: it has a VMM, or says so.
+bool instance_has_vmm(const struct instance *i);

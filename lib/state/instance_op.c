@@ -78,6 +78,11 @@ int instance_op_check(const struct instance *i, struct err *e)
 	return err_wrap(e, "%s/%s/%s", i->tenant_id, i->pool_id, i->instance_id);
 }
 
+bool instance_has_vmm(const struct instance *i)
+{
+	return i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM;
+}
+
 bool instance_vmm_alive(const struct instance *i)
 {
 	return alive(i->boot_id, i->vmm_process.pid, i->vmm_process.pid_start);
