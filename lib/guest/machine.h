@@ -46,8 +46,8 @@ void machine_down(const char *why);
 
 // machine_drive.c: label of the file system on an open block device; false when it is none we know.
 bool drive_label(int fd, char out[17]);
-// Copies regular files and directories, no others. Secrets: files 0400, directories 0500, the
-// owner's; else 0444 and 0555.
+// machine_copy.c: copies regular files and directories, no others. Secrets: files 0400, directories
+// 0500, the owner's; else 0444 and 0555.
 struct drive_copy {
 	uid_t uid;
 	gid_t gid;
