@@ -234,26 +234,43 @@ int drive_ensure(const struct address *a, const struct drive_call *c, struct cod
 	return r;
 }
 
+// Open for the caller to close.
+static int open_image(const char *instance, enum drive_kind kind, struct trailer *ret,
+		      struct err *e)
+{
+	cleanup_fd int dir = place_open_instance(instance, e), fd = -1;
+
+	if (dir < 0)
+		return -e->no;
+	fd = openat(dir, drive_files[kind], O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "open %s", drive_files[kind]);
+	if (trailer_check(fd, ret, e) < 0)
+		return err_wrap(e, "drive %s", drive_names[kind]);
+	return steal_fd(&fd);
+}
+
+int drive_look(const char *instance, enum drive_kind kind, struct trailer *ret, struct err *e)
+{
+	cleanup_fd int fd = open_image(instance, kind, ret, e);
+
+	return fd < 0 ? -e->no : 0;
+}
+
 static int list_image(const struct address *a, enum drive_kind kind, struct codec_list *rows,
 		      struct err *e)
 {
 	struct drive_row *r = add_row(rows, a, kind);
-	cleanup_fd int dir = place_open_instance(a->instance, e), fd = -1;
 	struct trailer t = { 0 };
+	cleanup_fd int fd = open_image(a->instance, kind, &t, e);
 	path_text path;
 
-	if (dir >= 0)
-		fd = openat(dir, drive_files[kind], O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	if (dir >= 0 && fd < 0)
-		(void)err_sys(e, "open %s", drive_files[kind]);
+	if (fd < 0 && e->kind != ERR_MISSING)
+		return -e->no;
 	if (fd < 0) {
-		if (e->kind != ERR_MISSING)
-			return -e->no;
 		err_clear(e);
 		return 0;
 	}
-	if (trailer_check(fd, &t, e) < 0)
-		return err_wrap(e, "drive %s", drive_names[kind]);
 	take_trailer(r, fd, &t);
 	place_path(a->instance, drive_files[kind], path);
 	r->path = base_strdup(path);

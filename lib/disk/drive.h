@@ -49,6 +49,10 @@ int drive_list(const struct address *a, struct codec_list *rows, struct err *e) 
 // Wipes and removes secrets and configuration, and takes the data disk back. The VMM has ended.
 int drive_release(const struct address *a, struct err *e) MUST_CHECK;
 
+// What a drive of secrets or configuration holds now; kind missing when there is none. Takes no
+// lock.
+int drive_look(const char *instance, enum drive_kind kind, struct trailer *ret,
+	       struct err *e) MUST_CHECK;
 // One drive of a guest that runs, or is being started, as it has to be now; s: the instance,
 // locked. Kind missing when the instance has none. *rewritten: it was not so before.
 int drive_refresh(const struct store *s, const struct address *a, enum drive_kind kind,

@@ -19,6 +19,6 @@ int agent_drive(struct conn *c, const struct guest_head *h, const uint8_t *p, st
 		return -e->no;
 	}
 	agent_conn_send(c, GUEST_OK, 0, NULL, 0);
-	agent_conn_finish(c);
+	agent_conn_set_timer(c, AGENT_IDLE_MS); // one drive after the other
 	return 0;
 }

@@ -141,7 +141,6 @@ static void send_done(struct agent *a, struct conn *c, uint8_t type,
 		return;
 	guest_hook_done_put(&b, done);
 	agent_conn_send(c, GUEST_HOOK_DONE, 0, b.data, b.len);
-	agent_conn_finish(c);
 }
 
 static void note_state(struct agent *a, uint8_t type, bool done)
@@ -175,8 +174,10 @@ static void finish(struct hook *h)
 	note_state(a, h->type, r == 0);
 	if (h->type == GUEST_SLEEP && r < 0)
 		undo(a);
-	if (h->c)
+	if (h->c) {
 		h->c->hook = NULL;
+		agent_conn_finish(h->c);
+	}
 	agent_hook_free(h);
 }
 
@@ -289,6 +290,7 @@ static int do_at_once(struct conn *c, const struct job *job, struct err *e)
 	steps.done.elapsed_ms = (uint32_t)(clock_ms() - start);
 	note_state(a, job->type, true);
 	send_done(a, c, job->type, &steps.done);
+	agent_conn_set_timer(c, AGENT_IDLE_MS); // the host may go on with its drives
 	return 0;
 }
 

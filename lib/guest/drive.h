@@ -8,8 +8,13 @@
 
 #define GUEST_DIGEST 32u
 
-// Host: one request for a connection, as of guest/host.h. which: GUEST_DRIVE_SECRETS or _CONFIG.
+// Host. which: GUEST_DRIVE_SECRETS or _CONFIG.
 struct guest_conn;
+struct guest_told { // told together with a repair, of guest/host.h
+	enum guest_drive which;
+	uint8_t digest[GUEST_DIGEST];
+	bool taken;
+};
 int guest_ask_drive(struct guest_conn *c, enum guest_drive which,
 		    const uint8_t digest[GUEST_DIGEST], int64_t deadline_ms,
 		    struct err *e) MUST_CHECK;

@@ -6,6 +6,7 @@
 // descriptor and name without following links, must be a socket of uid, and its peer must be uid.
 // What comes out of it is decoded by guest/proto, which trusts no size.
 #pragma once
+#include "guest/drive.h"
 #include "guest/hook.h"
 #include "guest/proto.h"
 #include "guest/transfer.h"
@@ -91,6 +92,11 @@ int guest_prepare_sleep(struct guest_conn *c, const struct guest_hook *h,
 			struct guest_hook_done *ret, struct err *e) MUST_CHECK;
 int guest_repair(struct guest_conn *c, const struct guest_hook *h, struct guest_hook_done *ret,
 		 struct err *e) MUST_CHECK;
+// A guest that goes on as itself is then told of its drives on the same connection. Whatever keeps
+// it from taking one is no failure of the repair: it is not marked as taken, and is to be told
+// again. (An agent that knows of one request for a connection only closes it.)
+int guest_repair_telling(struct guest_conn *c, const struct guest_hook *h, struct guest_told *told,
+			 size_t count, struct err *e) MUST_CHECK;
 int guest_thaw(struct guest_conn *c, const struct guest_hook *h, struct guest_hook_done *ret,
 	       struct err *e) MUST_CHECK;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Inside of guest/host, for lib/guest/host*.c only: one connection, read and written by frames.
 #pragma once
+#include "guest/drive.h"
 #include "guest/host.h"
 
 #define HOST_CONN_OUT_MAX ((size_t)2 * GUEST_WINDOW) // bytes of answers
@@ -36,5 +37,9 @@ int host_conn_push(struct guest_conn *c, struct err *e) MUST_CHECK;
 int host_conn_flush(struct guest_conn *c, int64_t deadline_ms, struct err *e) MUST_CHECK;
 // An ERROR frame as *e, with "guest: " before it; anything else as a breach of the protocol.
 int host_conn_refused(const struct guest_head *h, const uint8_t *payload, struct err *e);
+// SECRETS or CONFIG CHANGED, to go out with the next flush; and what is said to it.
+void host_drive_put(struct guest_conn *c, enum guest_drive which,
+		    const uint8_t digest[GUEST_DIGEST]);
+int host_drive_answer(struct guest_conn *c, int64_t deadline_ms, struct err *e) MUST_CHECK;
 // Waits for events on fd, for the end of the VMM, or for the deadline (an error).
 int host_wait(int fd, short events, int gone_fd, int64_t deadline_ms, struct err *e) MUST_CHECK;

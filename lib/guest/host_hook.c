@@ -9,6 +9,7 @@
 #include "guest/host_conn.h"
 
 #define SLACK_MS 2000 // the agent's own deadline is told by the agent, ours comes after it
+#define DRIVE_MS 5000 // the guest copies a drive
 
 static void clean(struct guest_hook_done *d)
 {
@@ -18,17 +19,22 @@ static void clean(struct guest_hook_done *d)
 		log_clean(p);
 }
 
-static int ask(struct guest_conn *c, enum guest_type type, const struct guest_hook *h,
-	       struct guest_hook_done *ret, struct err *e)
+static void put(struct guest_conn *c, enum guest_type type, const struct guest_hook *h)
 {
-	int64_t deadline = clock_ms() + h->deadline_ms + SLACK_MS;
-	cleanup(guest_hook_done_clear) struct guest_hook_done done = { 0 };
 	cleanup_buf struct buf b = BUF_INIT;
-	struct guest_head head = { 0 };
-	const uint8_t *p = NULL;
 
 	guest_hook_put(&b, h);
 	guest_frame_put(&c->out, type, 0, b.data, b.len);
+}
+
+static int await_done(struct guest_conn *c, const struct guest_hook *h, struct guest_hook_done *ret,
+		      struct err *e)
+{
+	int64_t deadline = clock_ms() + h->deadline_ms + SLACK_MS;
+	cleanup(guest_hook_done_clear) struct guest_hook_done done = { 0 };
+	struct guest_head head = { 0 };
+	const uint8_t *p = NULL;
+
 	if (host_conn_flush(c, deadline, e) < 0 || host_conn_read(c, deadline, &head, &p, e) < 0)
 		return -e->no;
 	if (head.type != GUEST_HOOK_DONE)
@@ -46,13 +52,15 @@ static int ask(struct guest_conn *c, enum guest_type type, const struct guest_ho
 int guest_prepare_sleep(struct guest_conn *c, const struct guest_hook *h,
 			struct guest_hook_done *ret, struct err *e)
 {
-	return ask(c, GUEST_SLEEP, h, ret, e);
+	put(c, GUEST_SLEEP, h);
+	return await_done(c, h, ret, e);
 }
 
 int guest_thaw(struct guest_conn *c, const struct guest_hook *h, struct guest_hook_done *ret,
 	       struct err *e)
 {
-	return ask(c, GUEST_THAW, h, ret, e);
+	put(c, GUEST_THAW, h);
+	return await_done(c, h, ret, e);
 }
 
 int guest_repair(struct guest_conn *c, const struct guest_hook *h, struct guest_hook_done *ret,
@@ -61,7 +69,6 @@ int guest_repair(struct guest_conn *c, const struct guest_hook *h, struct guest_
 	static const uint8_t none[sizeof(h->seed)];
 	struct guest_hook own = *h;
 	struct timespec now = { 0 };
-	int r;
 
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	if (!own.time_us)
@@ -69,7 +76,27 @@ int guest_repair(struct guest_conn *c, const struct guest_hook *h, struct guest_
 	if (memcmp(own.seed, none, sizeof(none)) == 0 &&
 	    getrandom(own.seed, sizeof(own.seed), 0) != (ssize_t)sizeof(own.seed))
 		return err_sys(e, "random numbers");
-	r = ask(c, GUEST_REPAIR, &own, ret, e);
+	put(c, GUEST_REPAIR, &own);
 	explicit_bzero(&own.seed, sizeof(own.seed));
-	return r;
+	return await_done(c, h, ret, e);
+}
+
+int guest_repair_telling(struct guest_conn *c, const struct guest_hook *h, struct guest_told *told,
+			 size_t count, struct err *e)
+{
+	struct err untold = { 0 };
+	int r;
+
+	if (guest_repair(c, h, NULL, e) < 0)
+		return -e->no;
+	for (size_t i = 0; i < count; i++) {
+		told[i].taken = false;
+		host_drive_put(c, told[i].which, told[i].digest);
+	}
+	r = host_conn_flush(c, clock_ms() + DRIVE_MS, &untold);
+	for (size_t i = 0; i < count && r == 0; i++) {
+		r = host_drive_answer(c, clock_ms() + DRIVE_MS, &untold);
+		told[i].taken = r == 0;
+	}
+	return 0;
 }

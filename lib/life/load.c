@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "disk/drive.h"
 #include "fc/api.h"
 #include "life/helper.h"
 #include "life/vm.h"
@@ -19,6 +20,12 @@ struct load {
 	struct store store;
 	struct snap_gen gen;
 	struct start_record start;
+	struct load_drive { // what its guest is to have
+		enum drive_kind kind;
+		uint64_t number;
+	} drives[DRIVES];
+	struct guest_told told[DRIVES];
+	size_t drive_count;
 };
 
 static void stage(struct load *l, const char *name)
@@ -68,6 +75,28 @@ static int spend(struct load *l, struct err *e)
 	return fault_point("life-load-spent") ? err_sys(e, "fault") : 0;
 }
 
+// A look without their lock: the commit compares once more, and gives what is newer by then. None,
+// or one that is being rewritten, is left to it as well.
+static void look_at_drives(struct load *l, const struct address *a)
+{
+	static const struct {
+		enum drive_kind kind;
+		enum guest_drive which;
+	} all[] = { { DRIVE_SECRETS, GUEST_DRIVE_SECRETS }, { DRIVE_CONFIG, GUEST_DRIVE_CONFIG } };
+
+	for (size_t i = 0; i < COUNT(all); i++) {
+		struct guest_told *told = &l->told[l->drive_count];
+		struct err ignored = { 0 };
+		struct trailer t;
+
+		if (drive_look(a->instance, all[i].kind, &t, &ignored) < 0)
+			continue;
+		told->which = all[i].which;
+		memcpy(told->digest, t.digest, sizeof(told->digest));
+		l->drives[l->drive_count++] = (struct load_drive){ all[i].kind, t.number };
+	}
+}
+
 static int call_vmm(struct load *l, int wait_ms, const struct address *a, struct err *e)
 {
 	cleanup_fd int metrics = helper_hold_metrics(&l->launch, l->vm.jail.run);
@@ -80,6 +109,7 @@ static int call_vmm(struct load *l, int wait_ms, const struct address *a, struct
 	stage(l, "api-up");
 	if (open_capture(l, a, wait_ms, e) < 0 || spend(l, e) < 0)
 		return -e->no;
+	look_at_drives(l, a);
 	if (helper_settle(a->instance, l->vm.jail.run, e) < 0)
 		return err_wrap(e, "give up rights");
 	for (size_t i = 0; i < l->launch.requests.len; i++)
@@ -89,11 +119,25 @@ static int call_vmm(struct load *l, int wait_ms, const struct address *a, struct
 	return fault_point("life-load-loaded") ? err_sys(e, "fault") : 0;
 }
 
+// What was another's has its drives to find first.
+static int repair(struct load *l, struct err *e)
+{
+	if (launch_adopts(&l->launch))
+		return vm_adopt(&l->vm, e);
+	if (vm_repair_telling(&l->vm, l->told, l->drive_count, e) < 0)
+		return -e->no;
+	for (size_t i = 0; i < l->drive_count; i++)
+		if (l->told[i].taken)
+			start_drive_add(&l->start, drive_names[l->drives[i].kind],
+					l->drives[i].number);
+	return 0;
+}
+
 static int run(struct load *l, const struct address *a, int vmm_fd, int wait_ms, struct err *e)
 {
 	if (open_launch(l, a, vmm_fd, e) < 0 || call_vmm(l, wait_ms, a, e) < 0)
 		return -e->no;
-	if ((launch_adopts(&l->launch) ? vm_adopt(&l->vm, e) : vm_repair(&l->vm, e)) < 0)
+	if (repair(l, e) < 0)
 		return err_wrap(e, "repair the guest");
 	stage(l, "repaired");
 	if (fault_point("life-load-repaired"))

@@ -12,6 +12,7 @@
 #include "disk/drive.h"
 #include "guest/drive.h"
 #include "guest/host.h"
+#include "life/launch.h"
 #include "state/instances.h"
 #include "state/rows.h"
 #include "sys/jail.h"
@@ -44,11 +45,13 @@ struct one { // a guest
 	struct tenant t;
 	struct instance i;
 	struct trailer want[DRIVES];
-	bool tell[DRIVES];
+	bool due[DRIVES]; // to be told, or noted
+	bool has[DRIVES]; // took it with its repair
 	int64_t deadline;
 	int wait_ms;
 	bool resumed; // its agent answers, whatever the record says
-	bool loaded;  // and has what its capture had
+	bool loaded;  // and has what its capture had, but for
+	struct start_record start;
 };
 
 static const enum drive_kind pushed[] = { DRIVE_SECRETS, DRIVE_CONFIG };
@@ -84,8 +87,11 @@ static int rewrite(struct one *o, struct err *e)
 			err_clear(e); // a start that has not come that far yet
 			continue;
 		}
-		o->tell[k] = o->loaded || rewritten || *slot(&o->i, k) != o->want[k].number;
-		tell += o->tell[k];
+		o->has[k] =
+			!rewritten && start_has_drive(&o->start, drive_names[k], o->want[k].number);
+		o->due[k] = rewritten || *slot(&o->i, k) != o->want[k].number ||
+			    (o->loaded && !o->has[k]);
+		tell += o->due[k];
 	}
 	return tell;
 }
@@ -183,7 +189,7 @@ static int tell_guest(const struct one *o, enum push_outcome *ret, struct err *e
 	for (size_t n = 0; n < COUNT(pushed); n++) {
 		enum drive_kind k = pushed[n];
 
-		if (!o->tell[k] || (ask_until(o, k, e) == 0 && record(o, k, e) == 0))
+		if (!o->due[k] || ((o->has[k] || ask_until(o, k, e) == 0) && record(o, k, e) == 0))
 			continue;
 		(void)err_wrap(e, "tell the guest of its %s", drive_names[k]);
 		note(o, k, e);
@@ -326,10 +332,16 @@ int push_resumed(const struct address *a, const struct push_call *c, struct push
 			 .resumed = true,
 			 .loaded = c->loaded };
 	enum push_outcome outcome = PUSH_FAILED;
+	struct err ignored = { 0 };
+	int r;
 
 	*ret = (struct push_row){ .schema_version = 1 };
 	address_print(a, ret->instance_path);
-	if (push_one(&o, &outcome, e) < 0)
+	if (c->loaded)
+		(void)!launch_load_start(a->instance, &o.start, &ignored);
+	r = push_one(&o, &outcome, e);
+	start_free(&o.start);
+	if (r < 0)
 		return err_object(e, "%s", ret->instance_path);
 	ret->outcome = (int)outcome;
 	take_numbers(ret);

@@ -114,8 +114,14 @@ int vm_drop_files(const struct vm *v, struct err *e)
 
 // --- the agent
 
-typedef int (*ask_fn)(struct guest_conn *c, const struct guest_hook *h, struct guest_hook_done *ret,
-		      struct err *e);
+// What is asked for: each of guest/host.h's calls, by its arguments.
+struct request {
+	int (*fn)(struct guest_conn *c, const struct guest_hook *h, struct guest_hook_done *ret,
+		  struct err *e);
+	uint32_t flags, deadline_ms;
+	struct guest_told *told; // without fn: a repair that tells of these
+	size_t told_count;
+};
 
 static int fill_net(const struct vm *v, struct guest_net *net, struct err *e)
 {
@@ -126,7 +132,8 @@ static int fill_net(const struct vm *v, struct guest_net *net, struct err *e)
 	return COPY(net->hostname, v->a.instance) < 0 ? err_set(e, ENAMETOOLONG, "hostname") : 0;
 }
 
-static int ask_once(const struct vm *v, ask_fn fn, const struct guest_hook *h, struct err *e)
+static int ask_once(const struct vm *v, const struct request *r, const struct guest_hook *h,
+		    struct err *e)
 {
 	const struct guest_place at = {
 		.dirfd = v->jail.run, .name = "v.sock", .uid = v->uid, .gone_fd = v->gone
@@ -135,7 +142,7 @@ static int ask_once(const struct vm *v, ask_fn fn, const struct guest_hook *h, s
 
 	if (guest_open(&at, clock_ms() + AGENT_MS, &c, e) < 0)
 		return -e->no;
-	return fn(c, h, NULL, e);
+	return r->fn ? r->fn(c, h, NULL, e) : guest_repair_telling(c, h, r->told, r->told_count, e);
 }
 
 static bool has_ended(const struct vm *v)
@@ -146,15 +153,15 @@ static bool has_ended(const struct vm *v)
 }
 
 // An agent that undoes something just now is asked again.
-static int ask(const struct vm *v, ask_fn fn, uint32_t flags, uint32_t deadline_ms, struct err *e)
+static int ask(const struct vm *v, const struct request *r, struct err *e)
 {
-	struct guest_hook h = { .deadline_ms = deadline_ms, .flags = flags };
+	struct guest_hook h = { .deadline_ms = r->deadline_ms, .flags = r->flags };
 	int64_t until = clock_ms() + AGENT_MS;
 
 	if (fill_net(v, &h.net, e) < 0)
 		return -e->no;
 	name_mac_bytes(v->tenant.net.tenant_net_id, v->i.net.offset, h.mac);
-	while (ask_once(v, fn, &h, e) < 0) {
+	while (ask_once(v, r, &h, e) < 0) {
 		if (e->kind != ERR_UNAVAILABLE || clock_left(until) < AGAIN_MS || has_ended(v))
 			return -e->no;
 		err_clear(e);
@@ -165,22 +172,48 @@ static int ask(const struct vm *v, ask_fn fn, uint32_t flags, uint32_t deadline_
 
 int vm_quiesce(const struct vm *v, uint32_t deadline_ms, bool quiet, struct err *e)
 {
-	return ask(v, guest_prepare_sleep, quiet ? GUEST_HOOK_QUIET : 0, deadline_ms, e);
+	const struct request r = { .fn = guest_prepare_sleep,
+				   .flags = quiet ? GUEST_HOOK_QUIET : 0,
+				   .deadline_ms = deadline_ms };
+
+	return ask(v, &r, e);
 }
 
 int vm_leave(const struct vm *v, uint32_t deadline_ms, struct err *e)
 {
-	return ask(v, guest_prepare_sleep, GUEST_HOOK_TEMPLATE, deadline_ms, e);
+	const struct request r = { .fn = guest_prepare_sleep,
+				   .flags = GUEST_HOOK_TEMPLATE,
+				   .deadline_ms = deadline_ms };
+
+	return ask(v, &r, e);
 }
 
 int vm_adopt(const struct vm *v, struct err *e)
 {
-	return ask(v, guest_repair, GUEST_HOOK_TEMPLATE, REPAIR_MS, e);
+	const struct request r = { .fn = guest_repair,
+				   .flags = GUEST_HOOK_TEMPLATE,
+				   .deadline_ms = REPAIR_MS };
+
+	return ask(v, &r, e);
 }
 
 int vm_repair(const struct vm *v, struct err *e)
 {
-	return ask(v, guest_repair, 0, REPAIR_MS, e);
+	return vm_repair_telling(v, NULL, 0, e);
+}
+
+int vm_repair_telling(const struct vm *v, struct guest_told *told, size_t count, struct err *e)
+{
+	const struct request r = { .deadline_ms = REPAIR_MS, .told = told, .told_count = count };
+
+	return ask(v, &r, e);
+}
+
+static int thaw(const struct vm *v, uint32_t flags, struct err *e)
+{
+	const struct request r = { .fn = guest_thaw, .flags = flags, .deadline_ms = THAW_MS };
+
+	return ask(v, &r, e);
 }
 
 // A program of the guest's own that fails comes after all that was frozen goes on.
@@ -188,9 +221,9 @@ int vm_thaw(const struct vm *v, struct err *e)
 {
 	struct err why = { 0 };
 
-	if (ask(v, guest_thaw, 0, THAW_MS, &why) == 0)
+	if (thaw(v, 0, &why) == 0)
 		return 0;
-	if (ask(v, guest_thaw, GUEST_HOOK_QUIET, THAW_MS, e) < 0)
+	if (thaw(v, GUEST_HOOK_QUIET, e) < 0)
 		return -e->no;
 	log_warn(v->a.instance, "%s", why.msg);
 	return 0;

@@ -52,6 +52,14 @@ const struct field start_stage_fields[] = {
 	FIELD_END
 };
 
+static const struct field start_drive_fields[] = {
+	{ FIELD_SLOT(struct start_drive, drive, char[16]), .kind = KIND_TEXT,
+	  .flags = FIELD_REQUIRED, .min = 1, .doc = "secrets or config" },
+	{ FIELD_SLOT(struct start_drive, number, uint64_t), .kind = KIND_UINT,
+	  .flags = FIELD_REQUIRED, .doc = "epoch of the secrets, version of the configuration" },
+	FIELD_END
+};
+
 const struct field start_fields[] = {
 	{ FIELD_SLOT(struct start_record, schema_version, uint32_t), .kind = KIND_UINT,
 	  .flags = FIELD_REQUIRED, .min = 1, .max = 1, .doc = "version of this format" },
@@ -65,6 +73,10 @@ const struct field start_fields[] = {
 	  .flags = FIELD_NULLABLE, .doc = "why a wake became a cold start" },
 	{ FIELD_SLOT(struct start_record, total_ms, uint64_t), .kind = KIND_UINT, .max = 1ULL << 40,
 	  .doc = "until the guest was ready" },
+	{ FIELD_SLOT(struct start_record, drives, struct codec_list), .kind = KIND_LIST,
+	  .flags = FIELD_OMIT_EMPTY, .max = 8, .sub = start_drive_fields,
+	  .item_size = sizeof(struct start_drive),
+	  .doc = "what a woken guest took with its repair" },
 	{ FIELD_SLOT(struct start_record, stages, struct codec_list), .kind = KIND_LIST, .max = 64,
 	  .sub = start_stage_fields, .item_size = sizeof(struct start_stage), .doc = "in order" },
 	{ FIELD_SLOT(struct start_record, error, struct result_error), .kind = KIND_RECORD,
@@ -109,6 +121,24 @@ void start_stage_add(struct start_record *r, const char *stage, uint64_t ms)
 
 	(void)snprintf(s->stage, sizeof(s->stage), "%s", stage);
 	s->ms = ms;
+}
+
+void start_drive_add(struct start_record *r, const char *drive, uint64_t number)
+{
+	struct start_drive *d = codec_list_add(&r->drives, sizeof(*d));
+
+	(void)snprintf(d->drive, sizeof(d->drive), "%s", drive);
+	d->number = number;
+}
+
+bool start_has_drive(const struct start_record *r, const char *drive, uint64_t number)
+{
+	const struct start_drive *d = r->drives.items;
+
+	for (size_t i = 0; i < r->drives.len; i++)
+		if (str_eq(d[i].drive, drive) && d[i].number == number)
+			return true;
+	return false;
 }
 
 int exit_load(const struct store *s, struct exit_record *ret, struct err *e)

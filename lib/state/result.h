@@ -54,6 +54,10 @@ struct start_stage {
 	uint64_t ms; // since the start was asked for
 };
 
+struct start_drive {
+	char drive[16]; // of disk/drive.h's names
+	uint64_t number;
+};
 struct start_record {
 	uint32_t schema_version; // 1
 	char op_id[11];
@@ -61,6 +65,7 @@ struct start_record {
 	bool load;	// woken from a capture
 	char cold[240]; // why a wake became a cold start, ""
 	uint64_t total_ms;
+	struct codec_list drives; // of struct start_drive
 	struct codec_list stages; // of struct start_stage
 	struct result_error error;
 };
@@ -68,6 +73,8 @@ extern const struct field start_fields[], start_stage_fields[];
 #define cleanup_start cleanup(start_free)
 void start_free(struct start_record *r);
 void start_stage_add(struct start_record *r, const char *stage, uint64_t ms);
+void start_drive_add(struct start_record *r, const char *drive, uint64_t number);
+bool start_has_drive(const struct start_record *r, const char *drive, uint64_t number);
 
 // exit.json in the instance's directory; absent is ERR_MISSING. Saving needs the instance's lock.
 int exit_load(const struct store *s, struct exit_record *ret, struct err *e) MUST_CHECK;

@@ -28,6 +28,8 @@ struct world {
 	int (*around)(void *arg, uint8_t type, const struct guest_hook *h,
 		      struct guest_steps *steps, struct err *e);
 	bool (*at_once)(void *arg, uint8_t type, const struct guest_hook *h);
+	int (*changed)(void *arg, enum guest_drive which, const char *user,
+		       const uint8_t digest[GUEST_DIGEST], struct err *e);
 	const char *worker_file;
 };
 
@@ -106,6 +108,7 @@ static inline void agent_process(struct world *g)
 				     .dial_ended = on_dial_ended,
 				     .around = g->around,
 				     .at_once = g->at_once,
+				     .changed = g->changed,
 				     .worker_file = g->worker_file };
 	struct err e = { 0 };
 

@@ -129,6 +129,57 @@ TEST(what_waits_for_nobody_is_done_by_the_agent_itself_with_the_same_answers)
 	CHECK(runs(&g, &e));
 }
 
+// Takes drives whose digest begins with a 1.
+static int take_drive(void *arg, enum guest_drive which, const char *user,
+		      const uint8_t digest[GUEST_DIGEST], struct err *e)
+{
+	(void)arg;
+	(void)which;
+	(void)user;
+	return digest[0] == 1 ? 0 : err_kind(e, ERR_CONFLICT, "it holds something else");
+}
+
+static int tell(const struct world *g, struct guest_told told[2], struct err *e)
+{
+	const struct guest_hook h = { .deadline_ms = 10000 };
+	cleanup_guest struct guest_conn *c = reach(g);
+
+	err_clear(e);
+	return guest_repair_telling(c, &h, told, 2, e);
+}
+
+TEST(a_repair_tells_of_drives_and_does_not_depend_on_them)
+{
+	struct world g = { .around = stand_in, .at_once = but_sleep, .changed = take_drive };
+	struct guest_told both[] = { { GUEST_DRIVE_SECRETS, { 1 }, false },
+				     { GUEST_DRIVE_CONFIG, { 1 }, false } },
+			  first[] = { { GUEST_DRIVE_SECRETS, { 1 }, false },
+				      { GUEST_DRIVE_CONFIG, { 2 }, true } },
+			  none[] = { { GUEST_DRIVE_SECRETS, { 2 }, true },
+				     { GUEST_DRIVE_CONFIG, { 1 }, true } };
+	struct guest_welcome w = { 0 };
+	struct guest_info info;
+	struct err e = { 0 };
+
+	CHECK(boot(&g, &w, &info, &e) == 0);
+	CHECK_INT(ask(&g, guest_prepare_sleep, 10000, NULL, &e), 0);
+	CHECK(tell(&g, both, &e) == 0 && both[0].taken && both[1].taken);
+	CHECK(tell(&g, first, &e) == 0 && first[0].taken && !first[1].taken);
+	CHECK(tell(&g, none, &e) == 0 && !none[0].taken && !none[1].taken);
+	CHECK_INT(ask(&g, guest_thaw, 10000, NULL, &e), 0);
+}
+
+TEST(an_agent_that_closes_after_its_repair_has_taken_no_drive)
+{
+	struct world g = hooked(); // it repairs in a process of its own
+	struct guest_told told[] = { { GUEST_DRIVE_SECRETS, { 1 }, true },
+				     { GUEST_DRIVE_CONFIG, { 1 }, true } };
+	struct err e = { 0 };
+
+	CHECK_INT(tell(&g, told, &e), 0);
+	CHECK(!told[0].taken && !told[1].taken);
+}
+
 TEST(a_step_that_fails_is_named_and_what_was_stopped_goes_on)
 {
 	struct world g = hooked();
