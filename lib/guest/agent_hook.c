@@ -201,6 +201,16 @@ static void on_output(void *arg, uint32_t events)
 	agent_settle(a);
 }
 
+// What it has left open must not hold us.
+static void kill_hook(struct hook *h)
+{
+	h->late = true;
+	(void)kill(-h->pid, SIGKILL);
+	loop_remove(h->source);
+	h->source = NULL;
+	finish(h);
+}
+
 static void on_deadline(void *arg)
 {
 	struct hook *h = arg;
@@ -215,12 +225,7 @@ static void on_deadline(void *arg)
 	if (h->c)
 		h->c->hook = NULL;
 	h->c = NULL;
-	h->late = true;
-	(void)kill(-h->pid, SIGKILL);
-	// What it has left open must not hold us.
-	loop_remove(h->source);
-	h->source = NULL;
-	finish(h);
+	kill_hook(h);
 	agent_settle(a);
 }
 
@@ -317,9 +322,15 @@ int agent_hook_start(struct conn *c, const struct guest_head *head, const uint8_
 	return start(a, c, &job, e);
 }
 
+// A repair or a thaw is good without its host, too. A sleep is not: who has asked for it does not
+// capture any more, and nobody would let go what it stops.
 void agent_hook_orphan(struct hook *h)
 {
 	h->c = NULL;
+	if (h->type != GUEST_SLEEP || h->late)
+		return;
+	agent_say(h->a, "sleep-prep: whoever has asked for it is gone");
+	kill_hook(h);
 }
 
 void agent_hook_child(struct agent *a, pid_t pid)

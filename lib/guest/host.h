@@ -36,6 +36,8 @@ int guest_dial(const struct guest_place *at, uint32_t port, int64_t deadline_ms,
 // The same over a descriptor that is already a stream to the agent (tests; taken over, also when
 // it fails).
 int guest_open_fd(int fd, int64_t deadline_ms, struct guest_conn **ret, struct err *e) MUST_CHECK;
+// Its agent has said hello.
+bool guest_heard(const struct guest_conn *c);
 void guest_close(struct guest_conn *c);
 #define cleanup_guest cleanup(guest_closep)
 void guest_closep(struct guest_conn **c);

@@ -202,6 +202,11 @@ int host_conn_greet(struct guest_conn *c, struct err *e)
 	return 0;
 }
 
+bool guest_heard(const struct guest_conn *c)
+{
+	return c->greeted;
+}
+
 void guest_close(struct guest_conn *c)
 {
 	if (!c)

@@ -90,16 +90,24 @@ static int drop_half(const struct address *a, int wait_ms, struct err *e)
 	return 0;
 }
 
-// A guest that never answered is as it was, with its CPUs running.
-static void calm(const struct vm *vm)
+// A guest whose agent never answered was not brought to rest by it. One that did may stand still
+// until it is told to go on.
+static int calm(struct vm *vm, struct err *e)
 {
-	struct err e = { 0 };
+	struct err clock = { 0 };
 
-	if (vm_repair(vm, &e) < 0)
-		log_warn(vm->a.instance, "%s", e.msg);
-	err_clear(&e);
-	if (vm_thaw(vm, &e) < 0)
-		log_warn(vm->a.instance, "%s", e.msg);
+	if (vm_repair(vm, &clock) < 0)
+		log_warn(vm->a.instance, "%s", clock.msg);
+	if (vm_thaw(vm, e) == 0)
+		return 0;
+	if (vm->heard) {
+		(void)err_wrap(e, "let the guest go on");
+		return err_hint(e, "'mvm instance settle' tries it again, "
+				   "'mvm instance stop --force' ends it");
+	}
+	log_warn(vm->a.instance, "%s", e->msg);
+	err_clear(e);
+	return 0;
 }
 
 static int put_back(const struct address *a, const struct instance *seen, int wait_ms,
@@ -113,7 +121,8 @@ static int put_back(const struct address *a, const struct instance *seen, int wa
 		return -e->no;
 	if (vm_open(&vm, a, e) < 0 || vm_run(&vm, e) < 0)
 		return -e->no;
-	calm(&vm);
+	if (calm(&vm, e) < 0)
+		return -e->no;
 	return warm ? vm_pause(&vm, e) : 0;
 }
 

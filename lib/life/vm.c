@@ -132,17 +132,20 @@ static int fill_net(const struct vm *v, struct guest_net *net, struct err *e)
 	return COPY(net->hostname, v->a.instance) < 0 ? err_set(e, ENAMETOOLONG, "hostname") : 0;
 }
 
-static int ask_once(const struct vm *v, const struct request *r, const struct guest_hook *h,
+static int ask_once(struct vm *v, const struct request *r, const struct guest_hook *h,
 		    struct err *e)
 {
 	const struct guest_place at = {
 		.dirfd = v->jail.run, .name = "v.sock", .uid = v->uid, .gone_fd = v->gone
 	};
 	cleanup_guest struct guest_conn *c = NULL;
+	int no;
 
 	if (guest_open(&at, clock_ms() + AGENT_MS, &c, e) < 0)
 		return -e->no;
-	return r->fn ? r->fn(c, h, NULL, e) : guest_repair_telling(c, h, r->told, r->told_count, e);
+	no = r->fn ? r->fn(c, h, NULL, e) : guest_repair_telling(c, h, r->told, r->told_count, e);
+	v->heard |= guest_heard(c);
+	return no;
 }
 
 static bool has_ended(const struct vm *v)
@@ -153,7 +156,7 @@ static bool has_ended(const struct vm *v)
 }
 
 // An agent that undoes something just now is asked again.
-static int ask(const struct vm *v, const struct request *r, struct err *e)
+static int ask(struct vm *v, const struct request *r, struct err *e)
 {
 	struct guest_hook h = { .deadline_ms = r->deadline_ms, .flags = r->flags };
 	int64_t until = clock_ms() + AGENT_MS;
@@ -170,7 +173,7 @@ static int ask(const struct vm *v, const struct request *r, struct err *e)
 	return 0;
 }
 
-int vm_quiesce(const struct vm *v, uint32_t deadline_ms, bool quiet, struct err *e)
+int vm_quiesce(struct vm *v, uint32_t deadline_ms, bool quiet, struct err *e)
 {
 	const struct request r = { .fn = guest_prepare_sleep,
 				   .flags = quiet ? GUEST_HOOK_QUIET : 0,
@@ -179,7 +182,7 @@ int vm_quiesce(const struct vm *v, uint32_t deadline_ms, bool quiet, struct err 
 	return ask(v, &r, e);
 }
 
-int vm_leave(const struct vm *v, uint32_t deadline_ms, struct err *e)
+int vm_leave(struct vm *v, uint32_t deadline_ms, struct err *e)
 {
 	const struct request r = { .fn = guest_prepare_sleep,
 				   .flags = GUEST_HOOK_TEMPLATE,
@@ -188,7 +191,7 @@ int vm_leave(const struct vm *v, uint32_t deadline_ms, struct err *e)
 	return ask(v, &r, e);
 }
 
-int vm_adopt(const struct vm *v, struct err *e)
+int vm_adopt(struct vm *v, struct err *e)
 {
 	const struct request r = { .fn = guest_repair,
 				   .flags = GUEST_HOOK_TEMPLATE,
@@ -197,19 +200,19 @@ int vm_adopt(const struct vm *v, struct err *e)
 	return ask(v, &r, e);
 }
 
-int vm_repair(const struct vm *v, struct err *e)
+int vm_repair(struct vm *v, struct err *e)
 {
 	return vm_repair_telling(v, NULL, 0, e);
 }
 
-int vm_repair_telling(const struct vm *v, struct guest_told *told, size_t count, struct err *e)
+int vm_repair_telling(struct vm *v, struct guest_told *told, size_t count, struct err *e)
 {
 	const struct request r = { .deadline_ms = REPAIR_MS, .told = told, .told_count = count };
 
 	return ask(v, &r, e);
 }
 
-static int thaw(const struct vm *v, uint32_t flags, struct err *e)
+static int thaw(struct vm *v, uint32_t flags, struct err *e)
 {
 	const struct request r = { .fn = guest_thaw, .flags = flags, .deadline_ms = THAW_MS };
 
@@ -217,7 +220,7 @@ static int thaw(const struct vm *v, uint32_t flags, struct err *e)
 }
 
 // A program of the guest's own that fails comes after all that was frozen goes on.
-int vm_thaw(const struct vm *v, struct err *e)
+int vm_thaw(struct vm *v, struct err *e)
 {
 	struct err why = { 0 };
 

@@ -14,7 +14,8 @@ struct vm {
 	struct instance i;
 	struct jail jail;
 	uint32_t uid;
-	int gone; // a pidfd of the VMM
+	int gone;   // a pidfd of the VMM
+	bool heard; // its agent has answered, with whatever
 };
 #define VM_NONE                                \
 	{                                      \
@@ -37,12 +38,12 @@ int vm_create(const struct vm *v, enum fc_snapshot_type type, const char *state,
 int vm_drop_files(const struct vm *v, struct err *e) MUST_CHECK;
 
 // Of the guest's agent. quiet: without the guest's own programs.
-int vm_quiesce(const struct vm *v, uint32_t deadline_ms, bool quiet, struct err *e) MUST_CHECK;
-int vm_repair(const struct vm *v, struct err *e) MUST_CHECK; // clock, random numbers, network
+int vm_quiesce(struct vm *v, uint32_t deadline_ms, bool quiet, struct err *e) MUST_CHECK;
+int vm_repair(struct vm *v, struct err *e) MUST_CHECK; // clock, random numbers, network
 // The same with its drives, as of guest_repair_telling.
-int vm_repair_telling(const struct vm *v, struct guest_told *told, size_t count,
+int vm_repair_telling(struct vm *v, struct guest_told *told, size_t count,
 		      struct err *e) MUST_CHECK;
 // The guest becomes a template, and what was loaded from one this instance's guest.
-int vm_leave(const struct vm *v, uint32_t deadline_ms, struct err *e) MUST_CHECK;
-int vm_adopt(const struct vm *v, struct err *e) MUST_CHECK;
-int vm_thaw(const struct vm *v, struct err *e) MUST_CHECK;
+int vm_leave(struct vm *v, uint32_t deadline_ms, struct err *e) MUST_CHECK;
+int vm_adopt(struct vm *v, struct err *e) MUST_CHECK;
+int vm_thaw(struct vm *v, struct err *e) MUST_CHECK;

@@ -42,7 +42,7 @@ static void add_stage(struct start_record *r, const struct launch *l, const char
 	r->total_ms = helper_ms(l);
 }
 
-static int go_on(const struct address *a, const struct launch *l, const struct vm *vm,
+static int go_on(const struct address *a, const struct launch *l, struct vm *vm,
 		 struct start_record *r, struct err *e)
 {
 	cleanup_pool struct pool pool = { 0 };

@@ -331,6 +331,25 @@ drift() { # ADDRESS
 	whole "$vm"
 }
 
+@test "a sleep that is killed while the guest's own programs run leaves nothing that stands still later" {
+	vm=$(alive)
+	guest "$vm" 'mkdir -p /etc/mvm/sleep-prep.d && cd /etc/mvm/sleep-prep.d &&
+		printf "#!/bin/sh\nsleep 8\n" >10-slow && chmod +x 10-slow'
+	mvm-instance sleep "$vm" 3>&- &
+	sleeper=$!
+	wait_until 20 eval '! guest "$vm" true 2>/dev/null'
+	kill -9 "$sleeper"
+	begun=$SECONDS
+	mvm-instance settle "$vm"
+	((SECONDS - begun < 7))
+	is_status "$vm" running
+	[[ $(field "$vm" .op) == null ]]
+	n=$(count "$vm")
+	sleep 9
+	counts_on "$vm" "$n"
+	whole "$vm"
+}
+
 @test "the disk quota counts captures, and keeps a sleep from being begun" {
 	vm=$(alive)
 	mvm-tenant update acme --max-disk 0

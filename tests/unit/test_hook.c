@@ -229,6 +229,27 @@ TEST(a_second_one_waits_for_nobody)
 	CHECK(waitpid(pid, NULL, 0) == pid);
 }
 
+TEST(a_sleep_whose_host_is_gone_is_undone_at_once)
+{
+	struct world g = hooked();
+	struct guest_conn *c = reach(&g);
+	const struct guest_hook h = { .deadline_ms = 600002 };
+	struct err e = { 0 };
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		(void)!guest_prepare_sleep(c, &h, NULL, &e);
+		_exit(0);
+	}
+	guest_close(c);
+	wait_file(&g, "hangs", "1");
+	CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
+	wait_file(&g, "thawed", "quiet");
+	for (int i = 0; i < 2000 && !runs(&g, &e); i++)
+		(void)usleep(10000);
+	CHECK_STR(e.msg, "");
+}
+
 static struct guest_health health(const struct world *g)
 {
 	cleanup_guest struct guest_conn *c = reach(g);
