@@ -21,6 +21,7 @@ struct hook {
 	struct conn *c; // NULL: the host went away, or nobody has asked
 	uint8_t type;
 	uint32_t deadline_ms;
+	struct guest_net net;
 	pid_t pid;
 	bool reaped, late;
 	int fd;
@@ -131,16 +132,20 @@ static void undo(struct agent *a)
 		agent_say(a, "undo: %s", e.msg);
 }
 
-static void send_done(struct agent *a, struct conn *c, uint8_t type,
-		      const struct guest_hook_done *done)
+static void send_done(struct conn *c, const struct guest_hook_done *done)
 {
 	cleanup_buf struct buf b = BUF_INIT;
 
-	agent_say(a, "%s: done in %u ms", name_of(type), done->elapsed_ms);
-	if (!c)
-		return;
 	guest_hook_done_put(&b, done);
 	agent_conn_send(c, GUEST_HOOK_DONE, 0, b.data, b.len);
+}
+
+// The host has its answer: a line on a slow console does not keep it waiting.
+static void after(struct agent *a, uint8_t type, uint32_t elapsed_ms, const struct guest_net *net)
+{
+	agent_say(a, "%s: done in %u ms", name_of(type), elapsed_ms);
+	if (a->hooks.after)
+		a->hooks.after(a->arg, type, net);
 }
 
 static void note_state(struct agent *a, uint8_t type, bool done)
@@ -165,19 +170,20 @@ static void finish(struct hook *h)
 	if (h->late)
 		r = -ETIMEDOUT; // as the host was told
 	a->hook = NULL;
-	if (h->late)
-		;
-	else if (r < 0)
+	if (r < 0 && !h->late)
 		answer_error(h, &e);
-	else
-		send_done(a, h->c, h->type, &done);
+	if (r == 0 && h->c)
+		send_done(h->c, &done);
 	note_state(a, h->type, r == 0);
-	if (h->type == GUEST_SLEEP && r < 0)
-		undo(a);
 	if (h->c) {
 		h->c->hook = NULL;
 		agent_conn_finish(h->c);
+		agent_conn_settle(h->c);
 	}
+	if (r == 0)
+		after(a, h->type, done.elapsed_ms, &h->net);
+	else if (h->type == GUEST_SLEEP)
+		undo(a);
 	agent_hook_free(h);
 }
 
@@ -242,6 +248,7 @@ static int start(struct agent *a, struct conn *c, const struct job *job, struct 
 			   .work_arg = job };
 
 	*h = (struct hook){ .a = a, .c = c, .type = job->type, .fd = -1, .started = clock_ms() };
+	h->net = job->want.net;
 	h->deadline_ms = MIN(job->want.deadline_ms, DEADLINE_S * 1000);
 	if (null < 0 || agent_spawn_pipe(false, &h->fd, &out, e) < 0) {
 		agent_hook_free(h);
@@ -294,8 +301,10 @@ static int do_at_once(struct conn *c, const struct job *job, struct err *e)
 	}
 	steps.done.elapsed_ms = (uint32_t)(clock_ms() - start);
 	note_state(a, job->type, true);
-	send_done(a, c, job->type, &steps.done);
+	send_done(c, &steps.done);
+	agent_conn_settle(c);
 	agent_conn_set_timer(c, AGENT_IDLE_MS); // the host may go on with its drives
+	after(a, job->type, steps.done.elapsed_ms, &job->want.net);
 	return 0;
 }
 

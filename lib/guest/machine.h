@@ -31,6 +31,8 @@ struct guest_steps;
 int machine_around(uint8_t type, const struct guest_hook *h, struct guest_steps *steps,
 		   struct err *e) MUST_CHECK;
 bool machine_at_once(uint8_t type, const struct guest_hook *h);
+// Once the host has its answer: after a wake the address is announced.
+void machine_after(uint8_t type, const struct guest_net *net);
 int machine_repair(const struct guest_hook *h, struct guest_steps *steps, struct err *e) MUST_CHECK;
 int machine_boot_id(struct err *e) MUST_CHECK; // a new one in /run/mvm/boot-id
 void machine_worker(const char *user);	       // may write guest/worker.h's file from now on

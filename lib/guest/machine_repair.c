@@ -13,6 +13,7 @@
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/fd.h"
@@ -117,25 +118,48 @@ static bool has_network(const struct guest_net *net)
 	return false;
 }
 
-int machine_boot_id(struct err *e)
-{
-	cleanup_fd int dir = -1;
-	uint8_t r[16] = { 0 };
-	char hex[33], text[40];
+#define BOOT_ID	    "boot-id"
+#define BOOT_ID_LEN 37 // a UUID and the end of its line
 
-	if (fd_mkdirs(WORKER_DIR, 0755, e) < 0)
-		return -e->no;
-	dir = fd_open_dir(AT_FDCWD, WORKER_DIR, e);
-	if (dir < 0)
-		return -e->no;
+static int make_boot_id(char out[static BOOT_ID_LEN + 1], struct err *e)
+{
+	uint8_t r[16] = { 0 };
+	char hex[33];
+
 	if (getrandom(r, sizeof(r), 0) != (ssize_t)sizeof(r))
 		return err_sys(e, "random numbers");
 	r[6] = (r[6] & 0x0f) | 0x40;
 	r[8] = (r[8] & 0x3f) | 0x80;
 	num_to_hex(r, sizeof(r), hex);
-	base_cut(text, sizeof(text), "%.8s-%.4s-%.4s-%.4s-%.12s\n", hex, hex + 8, hex + 12,
+	base_cut(out, BOOT_ID_LEN + 1, "%.8s-%.4s-%.4s-%.4s-%.12s\n", hex, hex + 8, hex + 12,
 		 hex + 16, hex + 20);
-	return fd_replace_file(dir, "boot-id", text, strlen(text), 0644, e);
+	return 0;
+}
+
+// Its readers stand still, and the one before it has the same length: to write over that takes a
+// guest that was just loaded a third of the time that a file of its own does.
+static bool write_over(const char *text)
+{
+	cleanup_fd int fd = open(WORKER_DIR "/" BOOT_ID, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
+	       st.st_size == BOOT_ID_LEN && pwrite(fd, text, BOOT_ID_LEN, 0) == BOOT_ID_LEN;
+}
+
+int machine_boot_id(struct err *e)
+{
+	char text[BOOT_ID_LEN + 1];
+	cleanup_fd int dir = -1;
+
+	if (make_boot_id(text, e) < 0)
+		return -e->no;
+	if (write_over(text))
+		return 0;
+	if (fd_mkdirs(WORKER_DIR, 0755, e) < 0)
+		return -e->no;
+	dir = fd_open_dir(AT_FDCWD, WORKER_DIR, e);
+	return dir < 0 ? -e->no : fd_replace_file(dir, BOOT_ID, text, BOOT_ID_LEN, 0644, e);
 }
 
 // The file is the user's, its directory stays ours.
