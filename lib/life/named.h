@@ -13,7 +13,7 @@ struct named_row {		 // what `mvm-instance snapshot list` prints
 	uint64_t mem_bytes;
 	uint64_t data_bytes; // of its copy of the data disk, 0: it has none
 	uint64_t allocated;  // on the disk, all files
-	char error[256];     // why its manifest is no good; then it may not be one at all
+	char error[256];     // why its manifest is no good; without a name it may be none at all
 };
 extern const struct field named_row_fields[];
 int named_list(const struct address *a, struct codec_list *rows, struct err *e) MUST_CHECK;

@@ -226,6 +226,8 @@ int snap_draft_seal(struct snap_draft *d, struct snap_manifest *m, const struct 
 	clock_utc(m->created_at);
 	if (seal_vmstate(d, mode, &m->vmstate, e) < 0 || seal_memory(d, mode, c, m, e) < 0)
 		return err_wrap(e, "%s", d->ref);
+	if (m->name[0] && symlinkat(m->name, d->draft.dir, SNAP_NAME) < 0)
+		return err_sys(e, "%s: " SNAP_NAME, d->ref);
 	if (fault_point("snap-seal") || snap_manifest_save(d->draft.dir, m, e) < 0)
 		return e->no ? err_wrap(e, "%s", d->ref) : err_sys(e, "%s", d->ref);
 	// One that nobody could read again is no capture.

@@ -271,15 +271,10 @@ static enum gc_why why_of(const struct plan *p, const char *ref)
 // Locked, looked at once more, removed.
 static int remove_one(const struct store *s, struct gc_row *row, struct err *e)
 {
-	char path[sizeof(SNAP_DIR) + SNAP_REF + 1];
+	cleanup_fd int lock = snap_gen_lock(s, row->ref, 0, e);
 	struct plan again = { 0 };
 	int r;
 
-	base_cut(path, sizeof(path), SNAP_DIR "/%.40s", row->ref);
-	cleanup_fd int dir = fd_open_dir(s->dir, path, e), lock = -1;
-	if (dir < 0)
-		return -e->no;
-	lock = fd_lock(dir, "lock", true, 0, e);
 	if (lock < 0 && e->kind == ERR_UNAVAILABLE) {
 		err_clear(e);
 		base_cut(row->why, sizeof(row->why), "busy");
@@ -363,15 +358,10 @@ static int check_bare(const struct store *s, const char *ref, struct err *e)
 
 int snap_base_remove(const struct store *s, const char *ref, struct err *e)
 {
-	char path[sizeof(SNAP_DIR) + SNAP_REF + 1];
+	cleanup_fd int lock = snap_gen_lock(s, ref, 0, e);
 
 	assert(s->lock >= 0 && s->level == STORE_POOL);
-	base_cut(path, sizeof(path), SNAP_DIR "/%.40s", ref);
-	cleanup_fd int dir = fd_open_dir(s->dir, path, e), lock = -1;
-	if (dir < 0)
+	if (lock < 0 || check_bare(s, ref, e) < 0)
 		return -e->no;
-	lock = fd_lock(dir, "lock", true, 0, e);
-	if (lock < 0)
-		return err_wrap(e, "%s: %s", s->name, ref);
-	return check_bare(s, ref, e) < 0 ? -e->no : store_remove(s, SNAP_DIR, ref, e);
+	return store_remove(s, SNAP_DIR, ref, e);
 }

@@ -39,6 +39,45 @@ static int open_ref(const struct store *s, const char *ref, struct err *e)
 	return fd == -ENOENT ? no_such(s, ref, e) : fd;
 }
 
+static int lock_ref(const struct store *s, int dir, const char *ref, bool exclusive, int wait_ms,
+		    struct err *e)
+{
+	int fd = fd_lock(dir, "lock", exclusive, wait_ms, e);
+
+	if (fd == -ENOENT) // removed between open and lock
+		return no_such(s, ref, e);
+	return fd < 0 ? err_wrap(e, "%s: %s", s->name, ref) : fd;
+}
+
+int snap_gen_lock(const struct store *s, const char *ref, int wait_ms, struct err *e)
+{
+	cleanup_fd int dir = open_ref(s, ref, e);
+
+	return dir < 0 ? -e->no : lock_ref(s, dir, ref, true, wait_ms, e);
+}
+
+void snap_gen_name(int dir, name_text out)
+{
+	char text[sizeof(name_text) + 1] = "";
+	ssize_t n = readlinkat(dir, SNAP_NAME, text, sizeof(text) - 1);
+	struct err none = { 0 };
+
+	if (n <= 0 || name_check(text, &none) < 0 || base_copy(out, sizeof(name_text), text) < 0)
+		out[0] = '\0';
+}
+
+// One that was put there by another version has no such link.
+static int check_name(const struct snap_gen *g, struct err *e)
+{
+	name_text name;
+
+	snap_gen_name(g->dir, name);
+	if (!name[0] || str_eq(name, g->m.name))
+		return 0;
+	return err_kind(e, ERR_DAMAGED, SNAP_MANIFEST ": name: '%s', beside it it is called %s",
+			g->m.name, name);
+}
+
 int snap_gen_open(const struct store *s, const char *ref, enum snap_lock lock, int wait_ms,
 		  struct snap_gen *ret, struct err *e)
 {
@@ -53,14 +92,12 @@ int snap_gen_open_as(const struct store *s, const char *ref, enum snap_lock lock
 	g.dir = open_ref(s, ref, e);
 	if (g.dir < 0)
 		return -e->no;
-	if (lock != SNAP_UNLOCKED) {
-		g.lock = fd_lock(g.dir, "lock", lock == SNAP_EXCLUSIVE, wait_ms, e);
-		if (g.lock < 0 && e->no == ENOENT) // removed between open and lock
-			return no_such(s, ref, e);
-		if (g.lock < 0)
-			return err_wrap(e, "%s: %s", s->name, ref);
-	}
-	if (COPY(g.ref, ref) < 0 || snap_manifest_load(g.dir, wanted, &g.m, e) < 0) {
+	if (lock != SNAP_UNLOCKED)
+		g.lock = lock_ref(s, g.dir, ref, lock == SNAP_EXCLUSIVE, wait_ms, e);
+	if (lock != SNAP_UNLOCKED && g.lock < 0)
+		return -e->no;
+	if (COPY(g.ref, ref) < 0 || snap_manifest_load(g.dir, wanted, &g.m, e) < 0 ||
+	    check_name(&g, e) < 0) {
 		(void)err_object(e, "%s", s->name);
 		return err_wrap(e, "%s: %s", s->name, ref);
 	}

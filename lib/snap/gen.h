@@ -2,6 +2,7 @@
 // Captures on disk (design.md section 7):
 //	<pool>/snapshots/base-<hash>/		vmstate, mem, manifest.json
 //	<instance>/snapshots/gen-<n>/		vmstate, delta or mem or mem.pack, manifest.json
+//	<instance>/snapshots/gen-<n>/name -> NAME	of a named one: what it is called
 //	<instance>/snapshots/delta -> gen-<n>	what a wake loads
 // Each has a file `lock`. Who writes into a capture holds it exclusively, who reads a parent holds
 // it shared; it comes after the store's locks and is held while they are not.
@@ -15,6 +16,7 @@
 #define SNAP_DIR  "snapshots"
 #define SNAP_LINK "delta" // beside the generations
 #define SNAP_MARK "capture.json"
+#define SNAP_NAME "name" // a link that leads nowhere: it is read when the manifest cannot be
 
 struct snap_mark {		 // capture.json
 	uint32_t schema_version; // 1
@@ -79,6 +81,10 @@ int snap_gen_open_as(const struct store *s, const char *ref, enum snap_lock lock
 		     const struct snap_wanted *wanted, struct snap_gen *ret,
 		     struct err *e) MUST_CHECK;
 void snap_gen_close(struct snap_gen *g);
+// Its lock alone, exclusively, and nothing of it read: to remove it. Returns the descriptor.
+int snap_gen_lock(const struct store *s, const char *ref, int wait_ms, struct err *e) MUST_CHECK;
+// What a capture, an open directory, is called beside its manifest; "": nothing that is a name.
+void snap_gen_name(int dir, name_text out);
 // The parent that a manifest names: a generation of the instance or a base of its pool, whole in
 // mem, with the digest that was recorded. Never another one. Locked shared.
 int snap_parent_open(const struct store *s, const struct snap_parent *p, int wait_ms,

@@ -60,6 +60,10 @@ static void describe(const struct store *s, struct snap_row *r)
 	base_cut(path, sizeof(path), SNAP_DIR "/%s", r->ref);
 	cleanup_fd int dir = fd_open_dir(s->dir, path, &e);
 	r->allocated = dir < 0 ? 0 : allocated(dir);
+	if (dir >= 0)
+		snap_gen_name(dir, r->name);
+	if (r->name[0])
+		r->kind = SNAP_NAMED;
 	err_clear(&e);
 	if (snap_gen_open(s, r->ref, SNAP_UNLOCKED, 0, &g, &e) < 0) {
 		base_cut(r->error, sizeof(r->error), "%s", e.msg);

@@ -18,7 +18,7 @@ struct snap_row {
 	name_text name;
 	char revision_hash[65];
 	time_text created_at;
-	char error[256]; // why its manifest is no good; then the rest is not known
+	char error[256]; // why its manifest is no good; then only the name is known, and that kind
 };
 extern const struct field snap_row_fields[];
 // struct snap_row, in the order of their numbers. s: an instance or a pool, locked or not.

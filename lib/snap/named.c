@@ -100,7 +100,7 @@ int snap_named_find(const struct store *s, const char *name, snap_ref ret, struc
 		return -e->no;
 	r = rows.items;
 	for (size_t i = 0; i < rows.len; i++)
-		if (!r[i].error[0] && r[i].kind == SNAP_NAMED && str_eq(r[i].name, name))
+		if (r[i].kind == SNAP_NAMED && str_eq(r[i].name, name))
 			memcpy(ret, r[i].ref, sizeof(snap_ref));
 	codec_free_list(snap_row_fields, sizeof(*r), &rows);
 	return ret[0] ? 0 : err_kind(e, ERR_MISSING, "no snapshot %s", name);
@@ -117,7 +117,7 @@ int snap_named_room(const struct store *s, const char *name, struct err *e)
 		return -e->no;
 	r = rows.items;
 	for (size_t i = 0; i < rows.len; i++) {
-		bool counts = !r[i].error[0] && r[i].kind == SNAP_NAMED;
+		bool counts = r[i].kind == SNAP_NAMED;
 
 		named += counts;
 		there |= counts && str_eq(r[i].name, name);
@@ -135,7 +135,7 @@ int snap_named_room(const struct store *s, const char *name, struct err *e)
 
 int snap_named_remove(const struct store *s, const char *name, bool *ret_removed, struct err *e)
 {
-	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+	cleanup_fd int lock = -1;
 	snap_ref ref;
 
 	assert(s->lock >= 0);
@@ -146,7 +146,8 @@ int snap_named_remove(const struct store *s, const char *name, bool *ret_removed
 		err_clear(e);
 		return 0;
 	}
-	if (snap_gen_open(s, ref, SNAP_EXCLUSIVE, 0, &g, e) < 0)
+	lock = snap_gen_lock(s, ref, 0, e);
+	if (lock < 0)
 		return -e->no;
 	if (fault_point("snap-named-remove"))
 		return err_sys(e, "remove %s", ref);

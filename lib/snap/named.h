@@ -17,13 +17,13 @@ int snap_data_seal(struct snap_draft *d, struct snap_manifest *m, const struct p
 int snap_data_verify(const struct snap_gen *g, const struct pages_cancel *c,
 		     struct err *e) MUST_CHECK;
 
-// Of an instance, locked or not: what is called name. Kind missing when nothing is.
+// Of an instance, locked or not: what is called name, damaged or not. Kind missing when nothing is.
 int snap_named_find(const struct store *s, const char *name, snap_ref ret,
 		    struct err *e) MUST_CHECK;
 // May there be another one of that name? Kind conflict or quota when not.
 int snap_named_room(const struct store *s, const char *name, struct err *e) MUST_CHECK;
 // Under the instance's lock. Kind unavailable while somebody goes on from it, as he needs that lock
-// in the end. Gone already is fine.
+// in the end. Nothing of it is read, so that what is damaged can be removed. Gone already is fine.
 int snap_named_remove(const struct store *s, const char *name, bool *ret_removed,
 		      struct err *e) MUST_CHECK;
 

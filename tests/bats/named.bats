@@ -32,6 +32,7 @@ named() { # N NAME: with a data disk
 	pages "$dir/mem" 3=7
 	pages "$dir/data.ext4" 5=9
 	manifest "$dir" named mem none '' "$(pages_digest content 3=7)" "$dir/mem"
+	ln -s "$2" "$dir/name"
 	reseal "$dir" ".name = \"$2\" | .data = {bytes: 2097152, sha256: \"$(pages_digest content 5=9)\"}"
 }
 
@@ -90,9 +91,48 @@ named() { # N NAME: with a data disk
 	[ "$(snapshot list "$vm" | jq -r '.[].name')" = before ]
 	[ "$(mvm-instance info "$vm" | jq '.capture_mib > 0')" = true ]
 	[ "$(mvm-audit list acme --action SnapshotDeleted | jq -r '.[-1] | .detail + " " + .outcome')" = "after done" ]
-	# what is damaged is shown, and the others all the same
-	printf x >>"$snapshots/gen-1/manifest.json"
-	[ "$(snapshot list "$vm" | jq -r '.[0] | .ref + " " + (.error != null | tostring)')" = "gen-1 true" ]
+}
+
+@test "what is damaged is listed by its name with the cause, gone back to by nobody, and removed" {
+	local manifest=$snapshots/gen-1/manifest.json
+	named 3 after
+	set_status "$vm" stopped
+	for harm in 'printf x >>"$manifest"' 'truncate -s 40 "$manifest"' ': >"$manifest"' 'rm "$manifest"' \
+		'rm "$manifest"; mkdir "$manifest"' 'flip "$manifest" -20' 'ln -sfn other "$snapshots/gen-1/name"'; do
+		echo "--- $harm" >&2
+		named 1 before
+		eval "$harm"
+		name=$(readlink "$snapshots/gen-1/name")
+		run -0 --separate-stderr snapshot list "$vm"
+		[ "$(jq -r 'map("\(.name) \(.ref) \(.error != null)") | join(", ")' <<<"$output")" = "$name gen-1 true, after gen-3 false" ]
+		refuses_untouched 1 snapshot restore "$vm" "$name"
+		[[ $stderr == *gen-1* ]]
+		refuses_untouched 1 within mvm-instance clone "$vm" --snapshot "$name"
+		mvm-snap gc "$vm" | jq -e 'map("\(.ref) \(.why)") == ["gen-1 damaged", "gen-3 named"]'
+		hold_lock "$snapshots/gen-1/lock"
+		refuses 8 snapshot rm "$vm" "$name"
+		release_lock
+		[ "$(snapshot rm "$vm" "$name" | jq .changed)" = true ]
+		[ "$(snapshot list "$vm" | jq -r '.[].name')" = after ]
+		[ ! -e "$snapshots/gen-1" ]
+	done
+	# without any name it may be any capture
+	named 1 before
+	rm "$snapshots/gen-1/name" "$manifest"
+	[ "$(snapshot list "$vm" | jq -r '.[0] | "\(.name) \(.ref) \(.error != null)"')" = "null gen-1 true" ]
+	[ "$(snapshot rm "$vm" before | jq .changed)" = false ]
+	# and what is no name is none, wherever it leads
+	for link in ../../gen-3 A "$(printf 'a%.0s' {1..80})"; do
+		ln -sfn "$link" "$snapshots/gen-1/name"
+		[ "$(snapshot list "$vm" | jq -r '.[0].name')" = null ]
+	done
+}
+
+@test "a name that is damaged is taken all the same" {
+	named 1 before
+	: >"$snapshots/gen-1/manifest.json"
+	set_status "$vm" running
+	refuses 5 snapshot create "$vm" before
 }
 
 @test "5: a name that is taken, 6: one more than an instance may have" {

@@ -135,6 +135,38 @@ TEST(names_are_found_once_each_and_not_without_end)
 	CHECK(snap_named_room(&s, "more", &e) == 0);
 }
 
+TEST(one_that_is_damaged_keeps_its_name_and_is_removed_by_it)
+{
+	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+	cleanup_store struct store s = STORE_NONE;
+	struct codec_list rows = { 0 };
+	const struct snap_row *r;
+	struct err e = { 0 };
+	snap_ref ref, found;
+	bool removed;
+
+	world_make();
+	some_memory();
+	must(name_one("kept", true, ref, &e), &e);
+	open_gen(ref, &g);
+	write_text(g.dir, SNAP_MANIFEST, "{");
+	snap_gen_close(&g);
+	world_lock(&s);
+	must(snap_list(&s, &rows, &e), &e);
+	r = rows.items;
+	CHECK_INT(rows.len, 1);
+	CHECK(r->kind == SNAP_NAMED && r->error[0]);
+	CHECK_STR(r->name, "kept");
+	codec_free_list(snap_row_fields, sizeof(*r), &rows);
+	CHECK(snap_named_room(&s, "kept", &e) < 0 && e.kind == ERR_CONFLICT);
+	err_clear(&e);
+	must(snap_named_find(&s, "kept", found, &e), &e);
+	CHECK(snap_gen_open(&s, found, SNAP_UNLOCKED, 0, &g, &e) < 0 && e.kind == ERR_DAMAGED);
+	err_clear(&e);
+	CHECK(snap_named_remove(&s, "kept", &removed, &e) == 0 && removed);
+	CHECK(snap_named_find(&s, "kept", found, &e) < 0 && e.kind == ERR_MISSING);
+}
+
 TEST(one_that_somebody_goes_on_from_is_not_removed)
 {
 	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
