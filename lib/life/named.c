@@ -224,7 +224,8 @@ int named_create(const struct address *a, const char *name, bool force, int wait
 	w.t.force = force;
 	w.t.begun = clock_ms();
 	if (name_check(name, e) < 0 || ask_settle(a, false, wait_ms, e) < 0 ||
-	    check_room(a, name, e) < 0 || ask_op(a, &q, wait_ms, &w.t.i, &changed, e) < 0)
+	    take_check_release(a, e) < 0 || check_room(a, name, e) < 0 ||
+	    ask_op(a, &q, wait_ms, &w.t.i, &changed, e) < 0)
 		return -e->no;
 	r = create(&w, e);
 	if (r == 0)

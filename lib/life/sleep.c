@@ -232,7 +232,7 @@ int verb_sleep(const struct address *a, bool force, int wait_ms, bool *ret_chang
 	w.t.wait_ms = wait_ms;
 	w.t.force = force;
 	w.t.begun = clock_ms();
-	if (ask_settle(a, false, wait_ms, e) < 0 ||
+	if (ask_settle(a, false, wait_ms, e) < 0 || take_check_release(a, e) < 0 ||
 	    ask_op(a, &q, wait_ms, &w.t.i, ret_changed, e) < 0)
 		return -e->no;
 	if (!*ret_changed)

@@ -13,6 +13,16 @@
 
 #define QUIESCE_MIN 1000
 
+int take_check_release(const struct address *a, struct err *e)
+{
+	struct instance i = { 0 };
+
+	if (instance_load(a, NULL, &i, e) < 0)
+		return -e->no;
+	return instance_has_vmm(&i) ? snap_release_check(i.vmm, i.vmm_version, SNAP_USE_LOAD, 0, e)
+				    : 0;
+}
+
 int take_open(struct take *t, struct err *e)
 {
 	if (pool_load(t->a->tenant, t->a->pool, &t->pool, e) < 0 || vm_open(&t->vm, t->a, e) < 0)

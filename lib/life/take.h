@@ -27,6 +27,9 @@ struct take {
 		.vm = VM_NONE, .draft = SNAP_DRAFT_NONE, \
 	}
 // Opens VM and pool of an instance that has its op. What cannot be loaded again is refused: that is
+// Before anything of a guest is touched: one of a release whose captures cannot be loaded is not
+// even paused, or its op undone.
+int take_check_release(const struct address *a, struct err *e) MUST_CHECK;
 // no capture.
 int take_open(struct take *t, struct err *e) MUST_CHECK;
 void take_close(struct take *t); // a draft that was not committed goes

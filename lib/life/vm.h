@@ -28,7 +28,8 @@ int vm_open(struct vm *v, const struct address *a, struct err *e) MUST_CHECK;
 int vm_open_started(struct vm *v, const struct address *a, int vmm_fd, struct err *e) MUST_CHECK;
 void vm_close(struct vm *v);
 
-// Of the VMM. Already so is fine.
+// Of the VMM. Already so is fine. What has connections to the guest's vsock may lose them when it
+// is run again, as by a capture.
 int vm_pause(const struct vm *v, struct err *e) MUST_CHECK;
 int vm_run(const struct vm *v, struct err *e) MUST_CHECK;
 // Into the jail's snap/ directory. What the VMM did is unknown after an error.
