@@ -41,18 +41,7 @@ const struct field named_created_fields[] = {
 	{ FIELD_SLOT(struct named_created, changed, bool), .kind = KIND_BOOL, .doc = "true" },
 	{ FIELD_SLOT(struct named_created, name, name_text), .kind = KIND_TEXT,
 	  .doc = "what it is called" },
-	{ FIELD_SLOT(struct named_created, ref, snap_ref), .kind = KIND_TEXT,
-	  .doc = "its directory, for mvm-snap" },
-	{ FIELD_SLOT(struct named_created, quiesced, bool), .kind = KIND_BOOL,
-	  .doc = "the guest was at rest" },
-	{ FIELD_SLOT(struct named_created, bytes, uint64_t), .kind = KIND_UINT,
-	  .doc = "of its memory on the disk" },
-	{ FIELD_SLOT(struct named_created, frozen_ms, uint64_t), .kind = KIND_UINT,
-	  .doc = "for which the guest stood still" },
-	{ FIELD_SLOT(struct named_created, total_ms, uint64_t), .kind = KIND_UINT,
-	  .doc = "until it was there" },
-	{ FIELD_SLOT(struct named_created, stages, struct codec_list), .kind = KIND_LIST, .max = 64,
-	  .sub = start_stage_fields, .item_size = sizeof(struct start_stage), .doc = "in order" },
+	TAKEN_ROWS(struct named_created),
 	FIELD_END
 };
 
@@ -101,7 +90,7 @@ int named_list(const struct address *a, struct codec_list *rows, struct err *e)
 struct work {
 	struct take t;
 	const char *name;
-	uint64_t frozen_ms;
+	bool own;
 };
 
 static int begin(struct work *w, struct err *e)
@@ -183,22 +172,15 @@ static int create(struct work *w, struct err *e)
 			log_warn(w->t.a->instance, "%s", later.msg);
 		return -e->no;
 	}
-	w->frozen_ms = (uint64_t)(clock_ms() - w->t.frozen);
+	take_goes_on(&w->t);
 	return r < 0 || take_stage(&w->t, "goes-on", "goes-on", e) < 0 ? -e->no : keep(w, e);
 }
 
 static void tell(struct work *w, struct named_created *ret)
 {
-	*ret = (struct named_created){ .schema_version = 1,
-				       .changed = true,
-				       .quiesced = w->t.quiesced,
-				       .bytes = w->t.bytes,
-				       .frozen_ms = w->frozen_ms,
-				       .total_ms = (uint64_t)(clock_ms() - w->t.begun),
-				       .stages = w->t.stages };
-	w->t.stages = (struct codec_list){ 0 };
+	*ret = (struct named_created){ .schema_version = 1, .changed = true };
+	take_tell(&w->t, &ret->taken);
 	base_cut(ret->name, sizeof(ret->name), "%s", w->name);
-	base_cut(ret->ref, sizeof(ret->ref), "%s", w->t.draft.ref);
 }
 
 static int check_room(const struct address *a, const char *name, struct err *e)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Named captures of an instance (snap/named.h): taken while it goes on, gone back to, cloned from.
 #pragma once
+#include "life/taken.h"
 #include "snap/named.h"
 #include "state/instance.h"
 
@@ -13,6 +14,7 @@ struct named_row {		 // what `mvm-instance snapshot list` prints
 	uint64_t mem_bytes;
 	uint64_t data_bytes; // of its copy of the data disk, 0: it has none
 	uint64_t allocated;  // on the disk, all files
+	bool left;	     // taken for a clone that was killed
 	char error[256];     // why its manifest is no good; without a name it may be none at all
 };
 extern const struct field named_row_fields[];
@@ -22,12 +24,7 @@ struct named_created {
 	uint32_t schema_version; // 1
 	bool changed;		 // true
 	name_text name;
-	snap_ref ref;
-	bool quiesced;	    // the guest was at rest
-	uint64_t bytes;	    // of its memory on the disk
-	uint64_t frozen_ms; // for which the guest stood still
-	uint64_t total_ms;
-	struct codec_list stages; // of struct start_stage
+	struct taken taken;
 };
 extern const struct field named_created_fields[];
 // Of one that runs or is warm, which goes on as it was. force: without the guest's own programs,

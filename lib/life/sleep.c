@@ -29,23 +29,13 @@ const struct field sleep_fields[] = {
 	  .doc = "the work it belongs to" },
 	{ FIELD_SLOT(struct sleep_record, at, time_text), .kind = KIND_TEXT,
 	  .flags = FIELD_REQUIRED, .check = store_check_time, .doc = "when it was asked for" },
-	{ FIELD_SLOT(struct sleep_record, ref, snap_ref), .kind = KIND_TEXT, .doc = "the capture" },
 	{ FIELD_SLOT(struct sleep_record, kind, int), .kind = KIND_ENUM, .names = snap_kind_names,
 	  .doc = "delta or full" },
 	{ FIELD_SLOT(struct sleep_record, why_full, char[120]), .kind = KIND_TEXT,
 	  .flags = FIELD_NULLABLE, .doc = "why it is no delta" },
 	{ FIELD_SLOT(struct sleep_record, parent, snap_ref), .kind = KIND_TEXT,
 	  .flags = FIELD_NULLABLE, .doc = "what a delta was laid over" },
-	{ FIELD_SLOT(struct sleep_record, quiesced, bool), .kind = KIND_BOOL,
-	  .doc = "the guest was at rest" },
-	{ FIELD_SLOT(struct sleep_record, bytes, uint64_t), .kind = KIND_UINT, .max = 1ULL << 52,
-	  .doc = "of its memory on the disk, when it was taken" },
-	{ FIELD_SLOT(struct sleep_record, frozen_ms, uint64_t), .kind = KIND_UINT,
-	  .max = 1ULL << 40, .doc = "from the guest's standstill until the capture was safe" },
-	{ FIELD_SLOT(struct sleep_record, total_ms, uint64_t), .kind = KIND_UINT, .max = 1ULL << 40,
-	  .doc = "until then, since it was asked for" },
-	{ FIELD_SLOT(struct sleep_record, stages, struct codec_list), .kind = KIND_LIST, .max = 64,
-	  .sub = start_stage_fields, .item_size = sizeof(struct start_stage), .doc = "in order" },
+	TAKEN_ROWS(struct sleep_record),
 	FIELD_END
 };
 
@@ -108,14 +98,9 @@ static void fill_record(struct work *w)
 {
 	struct sleep_record *r = &w->r;
 
-	r->total_ms = (uint64_t)(clock_ms() - w->t.begun);
-	r->frozen_ms = (uint64_t)(clock_ms() - w->t.frozen);
-	r->quiesced = w->t.quiesced;
-	r->bytes = w->t.bytes;
+	take_goes_on(&w->t);
+	take_tell(&w->t, &r->taken);
 	r->kind = w->t.m.kind;
-	r->stages = w->t.stages;
-	w->t.stages = (struct codec_list){ 0 };
-	base_cut(r->ref, sizeof(r->ref), "%s", w->t.draft.ref);
 	base_cut(r->parent, sizeof(r->parent), "%s",
 		 w->choice == SNAP_TAKE_DIFF ? w->parent.ref : "");
 }

@@ -175,7 +175,7 @@ static int add_times(struct stats *s, const struct store *store, struct err *e)
 	if (load_times(store, START_FILE, start_fields, &s->start, &s->start.stages,
 		       &s->start_stages, e) < 0)
 		return -e->no;
-	return load_times(store, SLEEP_FILE, sleep_fields, &s->sleep, &s->sleep.stages,
+	return load_times(store, SLEEP_FILE, sleep_fields, &s->sleep, &s->sleep.taken.stages,
 			  &s->sleep_stages, e);
 }
 
@@ -213,6 +213,7 @@ void stats_print(const struct stats *s, struct buf *out)
 	memcpy(drives, s->drive, sizeof(s->drive));
 	copy->drives = (struct codec_list){ drives, s->drive_count };
 	copy->start.stages = (struct codec_list){ copy->start_stages.stage, s->start_stages.count };
-	copy->sleep.stages = (struct codec_list){ copy->sleep_stages.stage, s->sleep_stages.count };
+	copy->sleep.taken.stages =
+		(struct codec_list){ copy->sleep_stages.stage, s->sleep_stages.count };
 	codec_print(stats_fields, copy, out);
 }

@@ -171,6 +171,22 @@ static int create(struct take *t, bool delta, struct err *e)
 	return 0;
 }
 
+void take_goes_on(struct take *t)
+{
+	t->frozen_ms = (uint64_t)(clock_ms() - t->frozen);
+}
+
+void take_tell(struct take *t, struct taken *ret)
+{
+	*ret = (struct taken){ .quiesced = t->quiesced,
+			       .bytes = t->bytes,
+			       .frozen_ms = t->frozen_ms,
+			       .total_ms = (uint64_t)(clock_ms() - t->begun),
+			       .stages = t->stages };
+	t->stages = (struct codec_list){ 0 };
+	base_cut(ret->ref, sizeof(ret->ref), "%s", t->draft.ref);
+}
+
 void take_drop(struct take *t)
 {
 	struct err e = { 0 };

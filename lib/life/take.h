@@ -2,10 +2,10 @@
 // A guest is brought to rest and captured, as a sleep and a named capture do it. Whatever fails,
 // its VM goes on: the op in the record says "working" all the while, and ask_undo puts it back.
 #pragma once
+#include "life/taken.h"
 #include "life/vm.h"
 #include "snap/gen.h"
 #include "state/pool.h"
-#include "state/result.h"
 
 struct take {
 	const struct address *a;
@@ -13,7 +13,8 @@ struct take {
 	int wait_ms;
 	bool force;
 	int64_t begun, frozen;
-	struct instance i; // with its op
+	uint64_t frozen_ms; // take_goes_on
+	struct instance i;  // with its op
 	struct vm vm;
 	struct pool pool;
 	struct snap_draft draft;
@@ -26,10 +27,10 @@ struct take {
 	{                                                \
 		.vm = VM_NONE, .draft = SNAP_DRAFT_NONE, \
 	}
-// Opens VM and pool of an instance that has its op. What cannot be loaded again is refused: that is
 // Before anything of a guest is touched: one of a release whose captures cannot be loaded is not
 // even paused, or its op undone.
 int take_check_release(const struct address *a, struct err *e) MUST_CHECK;
+// Opens VM and pool of an instance that has its op. What cannot be loaded again is refused: that is
 // no capture.
 int take_open(struct take *t, struct err *e) MUST_CHECK;
 void take_close(struct take *t); // a draft that was not committed goes
@@ -44,5 +45,9 @@ int take_stand_still(struct take *t, struct err *e) MUST_CHECK;
 // Of one that stands still: its data disk is safe, m says what it is, and its memory is in the
 // draft.
 int take_memory(struct take *t, bool delta, struct err *e) MUST_CHECK;
+// The guest goes on from here, or its capture is safe.
+void take_goes_on(struct take *t);
+// Of one that is there; the stages are ret's from then on.
+void take_tell(struct take *t, struct taken *ret);
 // What a capture that came to nothing takes on the disk: room that the guest may need to go on.
 void take_drop(struct take *t);

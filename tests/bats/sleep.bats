@@ -8,15 +8,8 @@ setup() {
 	load helper
 	load net
 	load snap
-	net_setup
-	export MVM_BACKEND=direct MVM_VMM=qemu
-	vm=acme/web/i-0000000a
+	snap_setup
 	rundir=$MVM_RUN_DIR/instances/i-0000000a
-	tenant acme 7 10.20.7.0/24
-	instance acme/web i-0000000a
-	pool=$MVM_STATE_DIR/tenants/acme/pools/web
-	instance=$pool/instances/i-0000000a
-	snapshots=$instance/snapshots
 	mkdir -p "$rundir"
 }
 

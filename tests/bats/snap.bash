@@ -1,9 +1,21 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
-# shellcheck disable=SC2154
+# shellcheck disable=SC2034,SC2154
 # Captures made by hand, for tests that need no VMM. $pool and $snapshots: where they go, $instance:
 # whose they are, $mem_mib: how much memory they have.
 mem_mib=2
+
+# One instance, in namespaces of its own (net.bash), whose captures are made here.
+snap_setup() {
+	net_setup
+	export MVM_BACKEND=direct MVM_VMM=qemu
+	vm=acme/web/i-0000000a
+	tenant acme 7 10.20.7.0/24
+	instance acme/web i-0000000a
+	pool=$MVM_STATE_DIR/tenants/acme/pools/web
+	instance=$pool/instances/i-0000000a
+	snapshots=$instance/snapshots
+}
 
 # A sparse file: PAGE=BYTE ... (BYTE 0 writes zeros)
 pages() { # FILE PAGE=BYTE...
