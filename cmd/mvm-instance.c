@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "base/tool.h"
-#include "life/base.h"
 #include "life/cli.h"
+#include "life/left.h"
 #include "state/instances.h"
 #include "state/rows.h"
 
@@ -172,11 +172,27 @@ static int run_remove(const struct call *call, struct buf *out, struct err *e)
 	return 0;
 }
 
+// One a line, before the paths that store_sweep tells.
+static int sweep_left(const struct call *call, struct buf *lines, struct err *e)
+{
+	struct codec_list found = { 0 };
+	int r = left_sweep(NULL, arg_dry_run, call->lock_wait_ms, &found, e);
+	const struct left *l = found.items;
+	address_text address;
+
+	for (size_t i = 0; r == 0 && i < found.len; i++) {
+		address_print(&l[i].a, address);
+		buf_fmt(lines, "%s%s%s\n", address, l[i].ref[0] ? "/" : "", l[i].ref);
+	}
+	free(found.items);
+	return r;
+}
+
 static int run_sweep(const struct call *call, struct buf *out, struct err *e)
 {
 	cleanup_buf struct buf found = BUF_INIT;
 
-	if (base_sweep_left(NULL, arg_dry_run, call->lock_wait_ms, &found, e) < 0 ||
+	if (sweep_left(call, &found, e) < 0 ||
 	    store_sweep(arg_dry_run, call->lock_wait_ms, &found, e) < 0)
 		return -e->no;
 	buf_fmt(out,

@@ -8,6 +8,7 @@
 #include "life/base.h"
 #include "life/capture.h"
 #include "life/held.h"
+#include "life/left.h"
 #include "life/load.h"
 #include "snap/compose.h"
 #include "snap/list.h"
@@ -74,15 +75,13 @@ static const struct field result_fields[] = {
 };
 
 // The object that holds the captures: an instance, or a pool for its bases.
-static int open_store(const struct call *call, bool lock, struct store *s, struct err *e)
+static int open_store(const struct call *call, struct store *s, struct err *e)
 {
-	enum store_level level;
 	struct address a;
 
 	if (address_parse(call->argv[0], ADDRESS_POOL, ADDRESS_INSTANCE, &a, e) < 0)
 		return -e->no;
-	level = a.instance[0] ? STORE_INSTANCE : STORE_POOL;
-	return lock ? store_lock(s, level, &a, call->lock_wait_ms, e) : store_open(s, level, &a, e);
+	return store_open(s, a.instance[0] ? STORE_INSTANCE : STORE_POOL, &a, e);
 }
 
 // The one that is named, else what a wake would load.
@@ -107,7 +106,7 @@ static int run_list(const struct call *call, struct buf *out, struct err *e)
 	cleanup_store struct store s = STORE_NONE;
 	struct codec_list rows = { 0 };
 
-	if (open_store(call, false, &s, e) < 0)
+	if (open_store(call, &s, e) < 0)
 		return err_object(e, "%s", call->argv[0]);
 	if (snap_list(&s, &rows, e) == 0)
 		codec_print_list(snap_row_fields, sizeof(struct snap_row), &rows, out);
@@ -121,7 +120,7 @@ static int run_info(const struct call *call, struct buf *out, struct err *e)
 	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
 	snap_ref ref;
 
-	if (open_store(call, false, &s, e) < 0 || pick(call, &s, ref, e) < 0 ||
+	if (open_store(call, &s, e) < 0 || pick(call, &s, ref, e) < 0 ||
 	    snap_gen_open(&s, ref, SNAP_UNLOCKED, 0, &g, e) < 0)
 		return err_object(e, "%s", call->argv[0]);
 	codec_print(snap_manifest_fields, &g.m, out);
@@ -137,7 +136,7 @@ static int run_verify(const struct call *call, struct buf *out, struct err *e)
 	int bad;
 
 	cancel.fd = sig_open(e, SIGTERM, SIGINT, 0);
-	if (cancel.fd < 0 || open_store(call, false, &s, e) < 0 ||
+	if (cancel.fd < 0 || open_store(call, &s, e) < 0 ||
 	    (call->argc > 1 && pick(call, &s, ref, e) < 0))
 		return err_object(e, "%s", call->argv[0]);
 	bad = snap_verify(&s, ref, call->lock_wait_ms, &cancel, &rows, e);
@@ -296,38 +295,13 @@ static int run_unpack(const struct call *call, struct buf *out, struct err *e)
 	return end(&w, out, e);
 }
 
-// The virtual machines that bases were to be taken from are left-overs as well.
-static int sweep_templates(const struct call *call, struct codec_list *rows, struct err *e)
-{
-	cleanup_buf struct buf found = BUF_INIT;
-	const char *line;
-	struct address a;
-
-	if (address_parse(call->argv[0], ADDRESS_POOL, ADDRESS_INSTANCE, &a, e) < 0)
-		return -e->no;
-	if (a.instance[0])
-		return 0;
-	if (base_sweep_left(&a, arg_dry_run, call->lock_wait_ms, &found, e) < 0)
-		return -e->no;
-	for (line = buf_text(&found); *line; line += strcspn(line, "\n") + 1) {
-		struct gc_row *row = codec_list_add(rows, sizeof(*row));
-		cleanup_free char *one = base_printf("%.*s", (int)strcspn(line, "\n"), line);
-
-		row->schema_version = 1;
-		row->removed = !arg_dry_run;
-		base_cut(row->ref, sizeof(row->ref), "%s", strrchr(one, '/') + 1);
-		base_cut(row->why, sizeof(row->why), "template");
-	}
-	return 0;
-}
-
 static int run_gc(const struct call *call, struct buf *out, struct err *e)
 {
-	cleanup_store struct store s = STORE_NONE;
 	struct codec_list rows = { 0 };
+	struct address a;
 
-	if (sweep_templates(call, &rows, e) == 0 && open_store(call, true, &s, e) == 0 &&
-	    snap_gc(&s, NULL, arg_dry_run, &rows, e) == 0)
+	if (address_parse(call->argv[0], ADDRESS_POOL, ADDRESS_INSTANCE, &a, e) == 0 &&
+	    left_gc(&a, arg_dry_run, call->lock_wait_ms, &rows, e) == 0)
 		codec_print_list(gc_row_fields, sizeof(struct gc_row), &rows, out);
 	codec_free_list(gc_row_fields, sizeof(struct gc_row), &rows);
 	return e->no ? err_object(e, "%s", call->argv[0]) : 0;

@@ -24,10 +24,6 @@ extern const struct field base_result_fields[];
 // than wait_ms gets kind unavailable.
 int base_make(const struct address *pool, int wait_ms, struct base_result *ret,
 	      struct err *e) MUST_CHECK;
-// Ends the templates whose makers were killed, of a tenant or (NULL) of all, and appends their
-// addresses, one a line; with dry_run it only tells them.
-int base_sweep_left(const struct address *tenant, bool dry_run, int wait_ms, struct buf *found,
-		    struct err *e) MUST_CHECK;
 // Before a start of a: makes it when its pool starts from a template and it has none yet. Why there
 // is none to go on from, damage for instance, is *ret_none, and the start is a boot.
 int base_before_start(const struct address *a, int wait_ms, struct err *ret_none,

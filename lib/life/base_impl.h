@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// What base.c and base_take.c share.
+// What base.c, base_take.c and left.c share.
 #pragma once
 #include "life/base.h"
 
@@ -18,4 +18,6 @@ int base_guest(const struct base *b, const struct address *a, struct snap_guest 
 int base_lock(const struct address *pool, int wait_ms, struct err *e) MUST_CHECK;
 // With it: destroys what templates there are.
 int base_sweep(const struct address *pool, int wait_ms, struct err *e) MUST_CHECK;
+// A template, whatever it does. Gone is fine.
+int base_destroy(const struct address *a, int wait_ms, struct err *e) MUST_CHECK;
 int base_take(const struct base *b, int wait_ms, struct err *e) MUST_CHECK;

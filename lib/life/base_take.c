@@ -28,7 +28,7 @@ struct take {
 	struct snap_manifest m;
 };
 
-static int destroy(const struct address *a, int wait_ms, struct err *e)
+int base_destroy(const struct address *a, int wait_ms, struct err *e)
 {
 	struct instance i = { 0 };
 	bool changed;
@@ -53,7 +53,7 @@ static int destroy_left(void *arg, const struct address *a, const struct instanc
 	if (!i || i->role != INSTANCE_ROLE_TEMPLATE)
 		return 0;
 	log_warn(a->instance, "a template that was left behind is destroyed");
-	return destroy(a, *wait_ms, e);
+	return base_destroy(a, *wait_ms, e);
 }
 
 int base_sweep(const struct address *pool, int wait_ms, struct err *e)
@@ -62,49 +62,6 @@ int base_sweep(const struct address *pool, int wait_ms, struct err *e)
 
 	tenant.pool[0] = '\0';
 	return instances_each(&tenant, destroy_left, &wait_ms, e);
-}
-
-// --- those that nobody comes back to
-
-struct left {
-	bool dry_run;
-	int wait_ms;
-	struct buf *found;
-};
-
-static int end_left(void *arg, const struct address *a, const struct instance *i,
-		    const struct err *why, struct err *e)
-{
-	const struct left *l = arg;
-	cleanup_fd int lock = -1;
-	address_text address;
-
-	(void)why;
-	if (!i || i->role != INSTANCE_ROLE_TEMPLATE)
-		return 0;
-	lock = base_lock(a, 0, e);
-	if (lock < 0 && e->kind == ERR_UNAVAILABLE) {
-		err_clear(e); // somebody is at it
-		return 0;
-	}
-	if (lock < 0)
-		return lock;
-	address_print(a, address);
-	if (!l->dry_run && destroy(a, l->wait_ms, e) < 0)
-		return err_wrap(e, "template %s", address);
-	buf_fmt(l->found, "%s\n", address);
-	return 0;
-}
-
-int base_sweep_left(const struct address *tenant, bool dry_run, int wait_ms, struct buf *found,
-		    struct err *e)
-{
-	struct left l = { .dry_run = dry_run, .wait_ms = wait_ms, .found = found };
-	struct address scope = { .tenant = "" };
-
-	if (tenant)
-		memcpy(scope.tenant, tenant->tenant, sizeof(scope.tenant));
-	return instances_each(tenant ? &scope : NULL, end_left, &l, e);
 }
 
 int base_lock(const struct address *pool, int wait_ms, struct err *e)
@@ -222,7 +179,7 @@ static int run(struct take *t, struct err *e)
 	if (r == 0 && (begin(t, e) < 0 || create(t, e) < 0 || seal(t, e) < 0))
 		r = -e->no;
 	// Its disks are nobody's: what was captured is good without it.
-	if (destroy(&t->a, t->wait_ms, &later) < 0)
+	if (base_destroy(&t->a, t->wait_ms, &later) < 0)
 		log_warn(t->a.instance, "%s", later.msg);
 	return r < 0 ? r : commit(t, e);
 }

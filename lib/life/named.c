@@ -13,6 +13,7 @@
 #include "life/held.h"
 #include "life/take.h"
 #include "snap/list.h"
+#include "snap/packer.h"
 
 const struct field named_row_fields[] = {
 	{ FIELD_SLOT(struct named_row, schema_version, uint32_t), .kind = KIND_UINT, .doc = "1" },
@@ -30,6 +31,8 @@ const struct field named_row_fields[] = {
 	  .flags = FIELD_NULLABLE, .doc = "size of its data disk" },
 	{ FIELD_SLOT(struct named_row, allocated, uint64_t), .kind = KIND_UINT,
 	  .doc = "bytes on the disk" },
+	{ FIELD_SLOT(struct named_row, left, bool), .kind = KIND_BOOL,
+	  .doc = "taken for a clone that was killed: gc removes it" },
 	{ FIELD_SLOT(struct named_row, error, char[256]), .kind = KIND_TEXT,
 	  .flags = FIELD_NULLABLE, .doc = "why its manifest is no good" },
 	FIELD_END
@@ -60,6 +63,7 @@ static void describe(const struct store *s, const struct snap_row *from, struct 
 	r->schema_version = 1;
 	r->mem_bytes = from->bytes;
 	r->allocated = from->allocated;
+	r->left = from->left;
 	memcpy(r->name, from->name, sizeof(r->name));
 	memcpy(r->ref, from->ref, sizeof(r->ref));
 	memcpy(r->created_at, from->created_at, sizeof(r->created_at));
@@ -100,7 +104,9 @@ static int begin(struct work *w, struct err *e)
 
 	if (take_lock(&w->t, &s, &i, e) < 0 || snap_named_room(&s, w->name, e) < 0)
 		return -e->no;
-	return snap_draft_begin(&s, SNAP_NAMED, "", NULL, &w->t.draft, e);
+	if (snap_draft_begin(&s, SNAP_NAMED, "", NULL, &w->t.draft, e) < 0)
+		return -e->no;
+	return w->own ? snap_own(&w->t.draft, e) : 0;
 }
 
 // In the same pause as its memory: the two are of one moment.
@@ -190,11 +196,11 @@ static int check_room(const struct address *a, const char *name, struct err *e)
 	return store_open(&s, STORE_INSTANCE, a, e) < 0 ? -e->no : snap_named_room(&s, name, e);
 }
 
-int named_create(const struct address *a, const char *name, bool force, int wait_ms,
+int named_create(const struct address *a, const char *name, bool force, bool own, int wait_ms,
 		 struct named_created *ret, struct err *e)
 {
 	const struct ask q = { .verb = DO_SNAPSHOT, .stage = OP_WORKING };
-	struct work w = { .t = TAKE_NONE, .name = name };
+	struct work w = { .t = TAKE_NONE, .name = name, .own = own };
 	address_text address;
 	bool changed;
 	int r;

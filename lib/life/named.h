@@ -28,8 +28,9 @@ struct named_created {
 };
 extern const struct field named_created_fields[];
 // Of one that runs or is warm, which goes on as it was. force: without the guest's own programs,
-// and as it is when it does not come to rest. The caller frees ret by named_created_free.
-int named_create(const struct address *a, const char *name, bool force, int wait_ms,
+// and as it is when it does not come to rest. own: for this process alone, so that it goes when
+// that is killed. The caller frees ret by named_created_free.
+int named_create(const struct address *a, const char *name, bool force, bool own, int wait_ms,
 		 struct named_created *ret, struct err *e) MUST_CHECK;
 void named_created_free(struct named_created *r);
 // None of that name is fine.

@@ -26,7 +26,7 @@ static int create(const struct call *call, const struct address *a, struct buf *
 {
 	struct named_created r = { 0 };
 
-	if (named_create(a, call->argv[2], arg_force, call->lock_wait_ms, &r, e) < 0)
+	if (named_create(a, call->argv[2], arg_force, false, call->lock_wait_ms, &r, e) < 0)
 		return -e->no;
 	codec_print(named_created_fields, &r, out);
 	named_created_free(&r);

@@ -29,7 +29,7 @@ static int make_records(const struct address *pool, uint32_t n, uint64_t capture
 		audit_note_quota(pool, e);
 		return -e->no;
 	}
-	return instances_create_locked(&ps, &t, &p, pool, n, &made, created, e);
+	return instances_create_locked(&ps, &t, &p, pool, n, true, &made, created, e);
 }
 
 // What did not come as far as running, whoever was killed on the way.
@@ -38,9 +38,7 @@ static bool is_half(const struct address *a)
 	struct instance i = { 0 };
 	struct err gone = { 0 };
 
-	return instance_load(a, NULL, &i, &gone) == 0 &&
-	       (i.status == INSTANCE_CREATED || i.status == INSTANCE_SLEEPING ||
-		instance_has_op(&i));
+	return instance_load(a, NULL, &i, &gone) == 0 && i.maker.pid;
 }
 
 static void unmake(const char *lines, int wait_ms)
@@ -72,7 +70,7 @@ static int take_own(struct named_clone *c, int wait_ms, struct err *e)
 	if (name_new_instance(random, e) < 0)
 		return -e->no;
 	base_cut(c->name, sizeof(c->name), "clone-%s", random + strlen("i-"));
-	if (named_create(&c->of, c->name, false, wait_ms, &done, e) < 0)
+	if (named_create(&c->of, c->name, false, true, wait_ms, &done, e) < 0)
 		return -e->no;
 	named_created_free(&done);
 	c->own = true;
@@ -90,8 +88,10 @@ static int begin(struct named_clone *c, uint32_t n, int wait_ms, struct buf *cre
 		return -e->no;
 	if (fault_point("life-clone-opened"))
 		return err_sys(e, "fault");
-	if (make_records(&pool, n, mib, wait_ms, created, e) == 0)
+	if (make_records(&pool, n, mib, wait_ms, created, e) == 0 && !fault_point("life-clone-made"))
 		return 0;
+	if (!e->no)
+		(void)err_sys(e, "fault");
 	unmake(buf_text(created), wait_ms);
 	return -e->no;
 }
@@ -131,6 +131,8 @@ void named_clone_end(struct named_clone *c, const char *failed, int wait_ms)
 	struct err e = { 0 };
 	bool changed;
 
+	if (fault_point("life-clone-end"))
+		return;
 	unmake(failed, wait_ms);
 	snap_gen_close(&c->gen);
 	if (c->own && named_remove(&c->of, c->name, wait_ms, &changed, &e) < 0)

@@ -118,6 +118,9 @@ struct give {
 static int begin(struct give *w, struct err *e)
 {
 	cleanup_held struct held h = HELD_NONE;
+	// Who has begun with a clone may be another than who made it.
+	if (h.i.maker.pid && instance_own(&h.i, e) < 0)
+		return -e->no;
 
 	if (held_open(&h, w->to, w->wait_ms, e) < 0 || ask_check_free(&h.i, e) < 0)
 		return -e->no;

@@ -81,13 +81,15 @@ int verb_stop(const struct address *a, bool force, int wait_ms, bool *ret_change
 }
 
 // Until only the record is left.
-static int end_all(const struct address *a, int wait_ms, struct err *e)
+static int end_all(const struct address *a, bool idle, int wait_ms, struct err *e)
 {
 	struct instance i = { 0 };
 	bool stopped = false;
 
 	if (ask_settle(a, true, wait_ms, e) < 0 || instance_load(a, NULL, &i, e) < 0)
 		return -e->no;
+	if (instance_has_vmm(&i) && idle)
+		return err_kind(e, ERR_STATE, "it is %s", instance_status_names[i.status]);
 	if (instance_has_vmm(&i) && stop(a, false, wait_ms, &stopped, e) < 0)
 		return -e->no;
 	if (fault_point("life-destroy-stopped"))
@@ -102,8 +104,8 @@ static int end_all(const struct address *a, int wait_ms, struct err *e)
 	return 0;
 }
 
-int verb_destroy(const struct address *a, bool keep_volumes, int wait_ms, bool *ret_changed,
-		 struct err *e)
+static int destroy(const struct address *a, bool idle, bool keep_volumes, int wait_ms,
+		   bool *ret_changed, struct err *e)
 {
 	struct instance i = { 0 };
 
@@ -114,8 +116,19 @@ int verb_destroy(const struct address *a, bool keep_volumes, int wait_ms, bool *
 		err_clear(e);
 		return 0;
 	}
-	if (end_all(a, wait_ms, e) < 0)
+	if (end_all(a, idle, wait_ms, e) < 0)
 		return audit_note_failed(a, AUDIT_INSTANCE_DESTROYED, NULL, e);
 	*ret_changed = true;
 	return instances_remove(a, keep_volumes, wait_ms, e);
+}
+
+int verb_destroy(const struct address *a, bool keep_volumes, int wait_ms, bool *ret_changed,
+		 struct err *e)
+{
+	return destroy(a, false, keep_volumes, wait_ms, ret_changed, e);
+}
+
+int verb_destroy_idle(const struct address *a, int wait_ms, bool *ret_changed, struct err *e)
+{
+	return destroy(a, true, false, wait_ms, ret_changed, e);
 }

@@ -27,3 +27,6 @@ int verb_stop(const struct address *a, bool force, int wait_ms, bool *ret_change
 // fine.
 int verb_destroy(const struct address *a, bool keep_volumes, int wait_ms, bool *ret_changed,
 		 struct err *e) MUST_CHECK;
+// The same of one that does not run: kind state when it does.
+int verb_destroy_idle(const struct address *a, int wait_ms, bool *ret_changed,
+		      struct err *e) MUST_CHECK;

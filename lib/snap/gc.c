@@ -235,6 +235,7 @@ static int plan_items(const struct store *s, struct plan *p, struct err *e)
 		memcpy(it->parent, r->parent, sizeof(it->parent));
 		it->kind = r->kind;
 		it->damaged = r->error[0] != '\0';
+		it->left = r->left;
 		it->current_image =
 			r->kind == SNAP_BASE && image[0] && str_eq(r->revision_hash, image);
 	}

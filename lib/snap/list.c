@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/fd.h"
+#include "snap/packer.h"
 #include "state/pool.h"
 
 const struct field snap_row_fields[] = {
@@ -33,6 +34,8 @@ const struct field snap_row_fields[] = {
 	  .flags = FIELD_NULLABLE, .doc = "its image" },
 	{ FIELD_SLOT(struct snap_row, created_at, time_text), .kind = KIND_TEXT,
 	  .flags = FIELD_NULLABLE, .doc = "when" },
+	{ FIELD_SLOT(struct snap_row, left, bool), .kind = KIND_BOOL,
+	  .doc = "taken for a clone that was killed" },
 	{ FIELD_SLOT(struct snap_row, error, char[256]), .kind = KIND_TEXT, .flags = FIELD_NULLABLE,
 	  .doc = "why its manifest is no good" },
 	FIELD_END
@@ -62,8 +65,10 @@ static void describe(const struct store *s, struct snap_row *r)
 	r->allocated = dir < 0 ? 0 : allocated(dir);
 	if (dir >= 0)
 		snap_gen_name(dir, r->name);
-	if (r->name[0])
+	if (r->name[0]) {
 		r->kind = SNAP_NAMED;
+		r->left = snap_owner_gone(dir);
+	}
 	err_clear(&e);
 	if (snap_gen_open(s, r->ref, SNAP_UNLOCKED, 0, &g, &e) < 0) {
 		base_cut(r->error, sizeof(r->error), "%s", e.msg);
@@ -113,4 +118,29 @@ int snap_list(const struct store *s, struct codec_list *rows, struct err *e)
 	if (rows->len)
 		qsort(rows->items, rows->len, sizeof(struct snap_row), by_number);
 	return 0;
+}
+
+int snap_pick(const struct store *s, const char *word, snap_ref out, struct err *e)
+{
+	out[0] = '\0';
+	if (word && snap_ref_check(word, e) < 0)
+		return -e->no;
+	if (word)
+		return base_copy(out, sizeof(snap_ref), word) < 0
+			       ? err_usage(e, "'%.64s': too long", word)
+			       : 0;
+	if (s->level == STORE_POOL)
+		return err_usage(e, "a pool has several bases: name one");
+	if (snap_current(s, out, e) < 0)
+		return -e->no;
+	return out[0] ? 0 : err_kind(e, ERR_MISSING, "%s: has no snapshot", s->name);
+}
+
+bool snap_there(const struct store *s, const char *ref)
+{
+	char path[sizeof(SNAP_DIR) + SNAP_REF + 1];
+	struct stat st;
+
+	base_cut(path, sizeof(path), SNAP_DIR "/%s", ref);
+	return fstatat(s->dir, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }

@@ -18,11 +18,17 @@ struct snap_row {
 	name_text name;
 	char revision_hash[65];
 	time_text created_at;
+	bool left;	 // a named one that was taken for a process that was killed
 	char error[256]; // why its manifest is no good; then only the name is known, and that kind
 };
 extern const struct field snap_row_fields[];
 // struct snap_row, in the order of their numbers. s: an instance or a pool, locked or not.
 int snap_list(const struct store *s, struct codec_list *rows, struct err *e) MUST_CHECK;
+
+// The capture that word (NULL: none was given) names: without one what a wake would load, of an
+// instance. Whether it is there is not looked at.
+int snap_pick(const struct store *s, const char *word, snap_ref out, struct err *e) MUST_CHECK;
+bool snap_there(const struct store *s, const char *ref);
 
 struct gc_row {
 	uint32_t schema_version; // 1

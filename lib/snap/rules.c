@@ -85,7 +85,7 @@ static enum gc_why by_itself(const struct gc_item *it, const struct gc_refs *ref
 		return GC_CURRENT;
 	if (is_used(refs, it->ref))
 		return GC_DIFF_BASE;
-	if (it->kind == SNAP_NAMED)
+	if (it->kind == SNAP_NAMED && !it->left)
 		return GC_NAMED;
 	return it->current_image ? GC_IMAGE : GC_UNUSED;
 }

@@ -50,6 +50,7 @@ struct gc_item {
 	bool damaged;	    // its manifest does not decode: what it refers to is not known
 	snap_ref parent;    // while it is a delta; else none
 	bool current_image; // a base of the image that starts use
+	bool left;	    // a named one whose owner was killed
 };
 enum gc_why {
 	GC_UNUSED, // goes

@@ -70,6 +70,16 @@ static const struct field base_fields[] = {
 	FIELD_END
 };
 
+static const struct field maker_fields[] = {
+	{ FIELD_SLOT(struct instance_maker, pid, uint32_t), .kind = KIND_UINT, .max = 1 << 22,
+	  .flags = FIELD_REQUIRED, .doc = "process id" },
+	{ FIELD_SLOT(struct instance_maker, pid_start, uint64_t), .kind = KIND_UINT,
+	  .flags = FIELD_REQUIRED, .max = 1ULL << 52, .doc = "when it started, ticks since boot" },
+	{ FIELD_SLOT(struct instance_maker, boot_id, char[37]), .kind = KIND_TEXT,
+	  .flags = FIELD_REQUIRED, .doc = "the boot of the host in which it runs" },
+	FIELD_END
+};
+
 #define COLD_ROW(member, text)                                              \
 	{                                                                   \
 		FIELD_SLOT(struct instance_colds, member, uint32_t),        \
@@ -138,6 +148,9 @@ const struct field instance_fields[] = {
 	  .flags = FIELD_NULLABLE, .sub = process_fields, .doc = "the VMM's process" },
 	{ FIELD_SLOT(struct instance, op, struct instance_op), .kind = KIND_RECORD,
 	  .flags = FIELD_NULLABLE, .sub = instance_op_fields, .doc = "work in flight" },
+	{ FIELD_SLOT(struct instance, maker, struct instance_maker), .kind = KIND_RECORD,
+	  .flags = FIELD_NULLABLE, .sub = maker_fields,
+	  .doc = "who makes it, of a clone that has not run yet" },
 	{ FIELD_SLOT(struct instance, diff_base, struct instance_base), .kind = KIND_RECORD,
 	  .flags = FIELD_NULLABLE, .sub = base_fields,
 	  .doc = "the memory file it was loaded from; null: its next capture is full" },
@@ -292,5 +305,7 @@ void instance_set_status(struct instance *i, enum instance_status status)
 	if (i->status == (int)status)
 		return;
 	i->status = (int)status;
+	if (status == INSTANCE_RUNNING)
+		i->maker = (struct instance_maker){ 0 };
 	clock_utc(i->status_since);
 }

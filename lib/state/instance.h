@@ -45,6 +45,12 @@ struct instance_process { // pid 0: none (null)
 	uint64_t pid_start;
 };
 
+struct instance_maker { // pid 0: none (null)
+	uint32_t pid;
+	uint64_t pid_start;
+	char boot_id[37];
+};
+
 struct instance_op { // id "": none (null)
 	char id[11]; // o-<8 hex>
 	int verb;    // enum action of transition.h
@@ -97,6 +103,7 @@ struct instance { // in the order of their sizes; instance_fields has the order 
 	uint32_t failures;	 // starts that failed in a row
 	struct instance_colds cold_starts;
 	struct instance_base diff_base;
+	struct instance_maker maker; // of a clone that has not run yet
 	instance_text instance_id;
 	name_text pool_id;
 	name_text tenant_id;
@@ -136,7 +143,7 @@ int instance_save(const struct store *s, const struct instance *i, struct err *e
 uint32_t *instance_cold_counter(struct instance *i, enum err_kind kind);
 // Why a start is going to be cold, which is counted there; "": it is not, and nothing is counted.
 void instance_set_cold(struct instance *i, const char *why, uint32_t *counter);
-// Sets status and, when it differs, status_since.
+// Sets status and, when it differs, status_since. What has run is its maker's no longer.
 void instance_set_status(struct instance *i, enum instance_status status);
 
 // Work in flight. op_set: this process starts a verb now (stage asked).
@@ -154,6 +161,10 @@ bool instance_op_alive(const struct instance *i);
 // Kind unavailable, naming verb, stage and pid, when an op is alive; 0 otherwise (also for a dead
 // op).
 int instance_op_check(const struct instance *i, struct err *e) MUST_CHECK;
+// It is this process's, who makes it, until it has run.
+int instance_own(struct instance *i, struct err *e) MUST_CHECK;
+// Its maker was killed before it ran, and nobody else has begun with it.
+bool instance_is_left(const struct instance *i);
 // vmm_process names a process that lives in this boot.
 bool instance_vmm_alive(const struct instance *i);
 // Running or warm by its record: it has a VMM, or says so.

@@ -78,6 +78,26 @@ int instance_op_check(const struct instance *i, struct err *e)
 	return err_wrap(e, "%s/%s/%s", i->tenant_id, i->pool_id, i->instance_id);
 }
 
+int instance_own(struct instance *i, struct err *e)
+{
+	struct instance_maker m = { 0 };
+	struct proc_id self;
+
+	if (clock_boot_id(m.boot_id, e) < 0 || proc_id_get(getpid(), &self, e) < 0)
+		return -e->no;
+	m.pid = (uint32_t)self.pid;
+	m.pid_start = self.start;
+	i->maker = m;
+	return 0;
+}
+
+bool instance_is_left(const struct instance *i)
+{
+	const struct instance_maker *m = &i->maker;
+
+	return m->pid && !alive(m->boot_id, m->pid, m->pid_start) && !instance_op_alive(i);
+}
+
 bool instance_has_vmm(const struct instance *i)
 {
 	return i->status == INSTANCE_RUNNING || i->status == INSTANCE_WARM;

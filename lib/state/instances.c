@@ -10,13 +10,14 @@
 #include "state/usage.h"
 
 static int make_record(const struct store *pool_store, const struct tenant *t,
-		       const struct address *a, uint32_t offset, struct instance *ret,
+		       const struct address *a, uint32_t offset, bool own, struct instance *ret,
 		       struct err *e)
 {
 	cleanup_draft struct store_draft d = STORE_DRAFT_NONE;
 
 	instance_init(ret, a, t, offset);
-	if (store_draft_begin(pool_store, "instances", a->instance, &d, e) < 0 ||
+	if ((own && instance_own(ret, e) < 0) ||
+	    store_draft_begin(pool_store, "instances", a->instance, &d, e) < 0 ||
 	    store_draft_mkdir(&d, "volumes", 0700, e) < 0 ||
 	    store_draft_mkdir(&d, "snapshots", 0700, e) < 0 ||
 	    store_draft_save(&d, INSTANCE_FILE, instance_fields, ret, e) < 0)
@@ -30,7 +31,7 @@ static int make_record(const struct store *pool_store, const struct tenant *t,
 // Claims the id, then makes the record; a failure in between gives the id back, a crash leaves a
 // claim that store_sweep finds.
 static int make_one(const struct store *pool_store, const struct tenant *t, struct address *a,
-		    uint32_t offset, struct instance *ret, struct err *e)
+		    uint32_t offset, bool own, struct instance *ret, struct err *e)
 {
 	struct err ignored = { 0 };
 
@@ -38,7 +39,7 @@ static int make_one(const struct store *pool_store, const struct tenant *t, stru
 		return err_wrap(e, "%s/%s", a->tenant, a->pool);
 	if (fault_point("instance-claimed"))
 		err_sys(e, "make the record");
-	else if (make_record(pool_store, t, a, offset, ret, e) == 0)
+	else if (make_record(pool_store, t, a, offset, own, ret, e) == 0)
 		return 0;
 	err_wrap(e, "%s/%s/%s", a->tenant, a->pool, a->instance);
 	err_object(e, "%s/%s/%s", a->tenant, a->pool, a->instance);
@@ -73,7 +74,7 @@ static int adopt_claim(const struct address *a, struct err *e)
 }
 
 int instances_create_locked(const struct store *pool_store, const struct tenant *t,
-			    const struct pool *p, const struct address *a, uint32_t n,
+			    const struct pool *p, const struct address *a, uint32_t n, bool own,
 			    uint32_t *made, struct buf *created, struct err *e)
 {
 	cleanup_alloc struct alloc map = ALLOC_NONE;
@@ -98,7 +99,7 @@ int instances_create_locked(const struct store *pool_store, const struct tenant 
 		}
 		if (at.instance[0] && adopt_claim(&at, e) < 0)
 			return -e->no;
-		if (make_one(pool_store, t, &at, offset, &i, e) < 0)
+		if (make_one(pool_store, t, &at, offset, own, &i, e) < 0)
 			return -e->no;
 		++*made;
 		address_print(&at, text);
@@ -125,7 +126,7 @@ static int create(const struct address *a, uint32_t n, bool dry_run, int wait_ms
 		*made = n;
 		return check_room(&t, &p, n, e);
 	}
-	return instances_create_locked(&ps, &t, &p, a, n, made, created, e);
+	return instances_create_locked(&ps, &t, &p, a, n, false, made, created, e);
 }
 
 int instances_create(const struct address *a, uint32_t n, bool dry_run, int wait_ms, uint32_t *made,
@@ -145,7 +146,7 @@ int instances_create_template(struct address *a, int wait_ms, struct instance *r
 	    store_lock(&ps, STORE_POOL, a, wait_ms, e) < 0)
 		return -e->no;
 	a->instance[0] = '\0';
-	return make_one(&ps, &t, a, 0, ret, e);
+	return make_one(&ps, &t, a, 0, false, ret, e);
 }
 
 // A damaged record is removed as well: its removal is the way out, and whoever calls this has seen

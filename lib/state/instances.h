@@ -8,9 +8,10 @@
 // *made 0). created gets "t/p/i" lines, one for each that was made.
 int instances_create(const struct address *a, uint32_t n, bool dry_run, int wait_ms, uint32_t *made,
 		     struct buf *created, struct err *e) MUST_CHECK;
-// The same for a caller that holds the tenant's and the pool's locks.
+// The same for a caller that holds the tenant's and the pool's locks. own: they are this process's
+// until they have run (instance_own).
 int instances_create_locked(const struct store *pool_store, const struct tenant *t,
-			    const struct pool *p, const struct address *a, uint32_t n,
+			    const struct pool *p, const struct address *a, uint32_t n, bool own,
 			    uint32_t *made, struct buf *created, struct err *e) MUST_CHECK;
 // A template's record (role template, offset 0, no claim on an address); a->instance is filled.
 int instances_create_template(struct address *a, int wait_ms, struct instance *ret,

@@ -205,7 +205,7 @@ int pools_scale(const char *tenant, const char *id, const struct pools_scale *s,
 	note_scaled(&a, &before, c, *missing);
 	if (pool_save(&ps, ret, e) < 0 ||
 	    (*missing &&
-	     instances_create_locked(&ps, &t, ret, &a, *missing, &made, created, e) < 0))
+	     instances_create_locked(&ps, &t, ret, &a, *missing, false, &made, created, e) < 0))
 		return audit_note_failed(&a, AUDIT_POOL_SCALED, NULL, e);
 	return 0;
 }

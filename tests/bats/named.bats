@@ -29,6 +29,18 @@ named() { # N NAME: with a data disk
 	reseal "$dir" ".name = \"$2\" | .data = {bytes: 2097152, sha256: \"$(pages_digest content 5=9)\"}"
 }
 
+owner() { # N PID START [BOOT]: of gen-N
+	jq -nc --argjson pid "$2" --argjson start "$3" --arg boot "${4-$(</proc/sys/kernel/random/boot_id)}" \
+		'{schema_version: 1, pid: $pid, pid_start: $start, boot_id: $boot}' >"$snapshots/gen-$1/owner.json"
+}
+
+maker() { # ADDRESS PID START: of an instance
+	edit "$1" --argjson pid "$2" --argjson start "$3" --arg boot "$(</proc/sys/kernel/random/boot_id)" \
+		'.maker = {pid: $pid, pid_start: $start, boot_id: $boot}'
+}
+
+swept() { within mvm-instance sweep "$@" | jq -r '.removed | join(" ")'; }
+
 @test "3: what does not run is not kept under a name nor cloned, and both states are named" {
 	for from in created stopped sleeping; do
 		set_status "$vm" "$from"
@@ -185,4 +197,71 @@ named() { # N NAME: with a data disk
 	[ "$(mvm-instance info "$vm" | jq -r '[.status, .last_exit, .op] | map(tostring) | join(" ")')" = "stopped killed null" ]
 	mvm-snap gc "$vm" >/dev/null
 	[ ! -e "$snapshots/.new-gen-1" ]
+}
+
+@test "a snapshot whose clone was killed is told, and goes with gc and sweep; of one that lives it stays" {
+	living
+	named 1 mine
+	named 2 gone
+	owner 2 "$pid" 1 # that pid, but another process
+	named 3 lives
+	owner 3 "$pid" "$(started_at "$pid")"
+	named 4 rebooted
+	owner 4 "$pid" "$(started_at "$pid")" 00000000-0000-0000-0000-000000000000
+	named 5 odd
+	echo '{"pid":1}' >"$snapshots/gen-5/owner.json"
+	[ "$(snapshot list "$vm" | jq -r 'map("\(.name) \(.left)") | join(", ")')" = \
+		"mine false, gone true, lives false, rebooted true, odd false" ]
+	[ "$(mvm-snap list "$vm" | jq -c 'map(.left)')" = '[false,true,false,true,false]' ]
+	[ "$(swept --dry-run)" = "$vm/gen-2 $vm/gen-4" ]
+	[ "$(mvm-snap gc acme/web --dry-run | jq -r 'map("\(.ref) \(.why) \(.removed)") | join(", ")')" = \
+		"i-0000000a/gen-2 clone false, i-0000000a/gen-4 clone false" ]
+	mvm-snap gc "$vm" --dry-run | jq -e 'map(.why) == ["named", "unused", "named", "unused", "named"]'
+	# somebody still goes on from it
+	hold_lock "$snapshots/gen-2/lock"
+	[ "$(swept)" = "$vm/gen-4" ]
+	release_lock
+	[ "$(snapshot list "$vm" | jq -r 'map(.name) | join(" ")')" = "mine gone lives odd" ]
+	[ "$(mvm-snap gc acme/web | jq -r 'map("\(.ref) \(.why) \(.removed)") | join(", ")')" = "i-0000000a/gen-2 clone true" ]
+	[ -z "$(swept)" ]
+	kill -9 "$pid"
+	wait "$pid" || true
+	[ "$(mvm-snap gc "$vm" | jq -r 'map(select(.removed) | .ref) | join(" ")')" = gen-3 ]
+	[ "$(snapshot list "$vm" | jq -r 'map(.name) | join(" ")')" = "mine odd" ]
+}
+
+@test "a clone that never ran goes with sweep and gc when its maker was killed, and no other" {
+	for one in b c d e f; do
+		instance acme/web "i-0000000$one"
+	done
+	living
+	start=$(started_at "$pid")
+	maker acme/web/i-0000000b "$pid" 1
+	maker acme/web/i-0000000c "$pid" 1
+	set_status acme/web/i-0000000c sleeping
+	maker acme/web/i-0000000d "$pid" "$start"
+	maker acme/web/i-0000000e "$pid" 1
+	in_flight acme/web/i-0000000e wake starting "$pid" # somebody wakes it
+	[ "$(mvm-instance info acme/web/i-0000000b | jq .maker.pid_start)" = 1 ]
+	[ "$(swept --dry-run)" = "acme/web/i-0000000b acme/web/i-0000000c" ]
+	[ "$(mvm-instance list acme/web | jq length)" = 6 ]
+	[ "$(within mvm-snap gc acme/web --dry-run | jq -r 'map("\(.ref) \(.why) \(.removed)") | join(", ")')" = \
+		"i-0000000b clone false, i-0000000c clone false" ]
+	# somebody begins with it between the look and the removal
+	MVM_FAULT=life-left-clone:sleep=1500@1 become_within mvm-instance sweep >"$BATS_TEST_TMPDIR/swept" 3>&- &
+	local first=$!
+	sleep 0.7
+	in_flight acme/web/i-0000000b wake starting "$pid"
+	wait "$first"
+	[ "$(jq -r '.removed | join(" ")' "$BATS_TEST_TMPDIR/swept")" = acme/web/i-0000000c ]
+	edit acme/web/i-0000000b '.op = null'
+	[ "$(swept)" = acme/web/i-0000000b ]
+	[ -z "$(swept)" ]
+	[ "$(mvm-instance list acme/web | jq -r '[.[].instance_id] | sort | join(" ")')" = "i-0000000a i-0000000d i-0000000e i-0000000f" ]
+	[[ $(claims) != *i-0000000[bc]* ]]
+	kill -9 "$pid"
+	wait "$pid" || true
+	[ "$(within mvm-snap gc acme/web | jq -r 'map("\(.ref) \(.why) \(.removed)") | join(", ")')" = \
+		"i-0000000d clone true, i-0000000e clone true" ]
+	[ "$(mvm-instance list acme/web | jq length)" = 2 ]
 }

@@ -225,3 +225,53 @@ no_drafts() { # ADDRESS
 	mvm-snap verify "$vm"
 	[[ $(names "$vm") == kept ]]
 }
+
+@test "clone killed at any point: sweep and gc take what never ran, and what runs stays" {
+	vm=$(alive)
+	for point in life-named-created life-named-goes-on draft-rename life-named-committed life-clone-opened instance-claimed \
+		life-clone-made; do
+		echo "--- $point" >&2
+		n=$(count "$vm")
+		killed_at "$point" mvm-instance clone "$vm" -n 2
+		[[ $status == 137 ]]
+		mvm-instance settle "$vm"
+		mvm-instance sweep >"$BATS_TEST_TMPDIR/swept"
+		cat "$BATS_TEST_TMPDIR/swept" >&2
+		[[ -z $(names "$vm") && $(mvm-instance list acme/bed | jq length) == 1 ]]
+		no_drafts "$vm"
+		whole "$vm"
+		counts_on "$vm" "$n"
+		[[ -z $(mvm-instance sweep | jq -r '.removed[]') ]]
+	done
+	# all of them were made, and are kept
+	killed_at life-clone-end mvm-instance clone "$vm" -n 1
+	one=$(mvm-instance list acme/bed | jq -r --arg i "${vm##*/}" '.[] | select(.instance_id != $i) | .instance_id')
+	[[ $one == i-* && $(names "$vm") == clone-* ]]
+	is_status "acme/bed/$one" running
+	[[ $(field "acme/bed/$one" .maker) == null ]]
+	[[ $(mvm-instance sweep | jq -r '.removed[]') == "$vm/gen-"* ]]
+	[[ -z $(names "$vm") ]]
+	whole "acme/bed/$one"
+	mvm-instance sleep "acme/bed/$one"
+	[[ -z $(mvm-instance sweep | jq -r '.removed[]') ]]
+	mvm-instance wake "acme/bed/$one"
+	[[ $(field "acme/bed/$one" .cold) == null ]]
+	whole "acme/bed/$one"
+	mvm-instance destroy --yes "acme/bed/$one"
+	# its processes die with it, or one after the other
+	MVM_FAULT=life-give-linked:sleep=2000@1 mvm-instance clone "$vm" -n 1 >/dev/null 2>&1 3>&- &
+	job=$!
+	wait_until 30 made_one
+	kill -9 "$job"
+	wait "$job" || true
+	wait_until 60 alone "$vm"
+	[[ -z $(names "$vm") ]]
+	whole "$vm"
+}
+
+made_one() { (($(mvm-instance list acme/bed | jq length) == 2)); }
+# What the process that goes on alone has brought up is like any other's.
+alone() { # ADDRESS: of what it was cloned from
+	mvm-instance sweep >&2
+	[[ -z $(names "$1") ]] && mvm-instance list acme/bed | jq -e 'all(.[]; .status == "running" and .maker == null)' >/dev/null
+}

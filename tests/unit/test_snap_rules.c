@@ -87,18 +87,19 @@ TEST(what_was_loaded_once_or_is_not_whole_is_not_loaded)
 TEST(nothing_that_somebody_refers_to_is_removed)
 {
 	static const struct gc_item gens[] = {
-		{ "gen-1", SNAP_FULL, false, "none", false },
-		{ "gen-2", SNAP_FULL, false, "none", false },
-		{ "gen-3", SNAP_NAMED, false, "gen-2", false },
-		{ "gen-4", SNAP_FULL, false, "none", false },
-		{ "gen-5", SNAP_DIFF, false, "gen-4", false },
-		{ "gen-6", SNAP_FULL, false, "none", false },
-		{ "gen-7", SNAP_DIFF, false, "gen-1", false },
+		{ "gen-1", SNAP_FULL, false, "none", false, false },
+		{ "gen-2", SNAP_FULL, false, "none", false, false },
+		{ "gen-3", SNAP_NAMED, false, "gen-2", false, false },
+		{ "gen-4", SNAP_FULL, false, "none", false, false },
+		{ "gen-5", SNAP_DIFF, false, "gen-4", false, false },
+		{ "gen-6", SNAP_FULL, false, "none", false, false },
+		{ "gen-7", SNAP_DIFF, false, "gen-1", false, false },
+		{ "gen-8", SNAP_NAMED, false, "none", false, true },
 	};
 	static const snap_ref used[] = { "gen-6" };
 	const struct gc_refs refs = { .current = "gen-5", .used = used, .used_len = 1 };
-	static const enum gc_why want[] = { GC_UNUSED,	GC_PARENT,    GC_NAMED, GC_PARENT,
-					    GC_CURRENT, GC_DIFF_BASE, GC_UNUSED };
+	static const enum gc_why want[] = { GC_UNUSED,	GC_PARENT,    GC_NAMED,	 GC_PARENT,
+					    GC_CURRENT, GC_DIFF_BASE, GC_UNUSED, GC_UNUSED };
 	enum gc_why why[COUNT(gens)];
 
 	gc_decide(gens, COUNT(gens), &refs, why);
@@ -109,13 +110,13 @@ TEST(nothing_that_somebody_refers_to_is_removed)
 TEST(where_a_manifest_is_damaged_all_that_it_may_refer_to_stays)
 {
 	static const struct gc_item gens[] = {
-		{ "gen-1", SNAP_FULL, false, "none", false },
-		{ "gen-2", SNAP_BASE, true, "", false },
-		{ "gen-3", SNAP_FULL, false, "none", false },
+		{ "gen-1", SNAP_FULL, false, "none", false, false },
+		{ "gen-2", SNAP_BASE, true, "", false, false },
+		{ "gen-3", SNAP_FULL, false, "none", false, false },
 	};
 	static const struct gc_item bases[] = {
-		{ BASE1, SNAP_BASE, false, "none", true },
-		{ BASE2, SNAP_BASE, false, "none", false },
+		{ BASE1, SNAP_BASE, false, "none", true, false },
+		{ BASE2, SNAP_BASE, false, "none", false, false },
 	};
 	struct gc_refs refs = { .current = "" };
 	enum gc_why why[3];
