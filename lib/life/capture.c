@@ -6,6 +6,7 @@
 #include "life/held.h"
 #include "snap/list.h"
 #include "snap/packer.h"
+#include "state/usage.h"
 
 bool capture_there(const struct address *a)
 {
@@ -24,16 +25,10 @@ bool capture_there(const struct address *a)
 
 int capture_disk_mib(const struct store *s, uint64_t *ret, struct err *e)
 {
-	struct codec_list rows = { 0 };
-	const struct snap_row *r;
 	uint64_t bytes = 0;
 
-	if (snap_list(s, &rows, e) < 0)
+	if (usage_captures(s, &bytes, e) < 0)
 		return -e->no;
-	r = rows.items;
-	for (size_t i = 0; i < rows.len; i++)
-		bytes += r[i].allocated;
-	codec_free_list(snap_row_fields, sizeof(*r), &rows);
 	*ret = (bytes + MIB - 1) / MIB;
 	return 0;
 }

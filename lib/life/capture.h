@@ -44,5 +44,5 @@ int capture_sweep_held(struct held *h, struct err *e) MUST_CHECK;
 // Before it is removed: who packs it leaves off, and is waited for. What fails here fails again
 // where the capture is removed.
 void capture_stop_packing(const struct address *a, int wait_ms);
-// What its captures take on the disk, in MiB, rounded up.
+// What its captures take on the disk, in MiB, rounded up; what two of them share once.
 int capture_disk_mib(const struct store *s, uint64_t *ret, struct err *e) MUST_CHECK;

@@ -44,9 +44,9 @@ int named_restore(const struct address *a, const char *name, bool force, int wai
 // --- what restore and clone share (named_use.c)
 
 // Opens it locked, whole, read and compared: what a guest of this instance is here and now has to
-// be what it was. *ret_mib: of its memory on the disk.
+// be what it was.
 int named_open(const struct address *a, const char *name, int wait_ms, struct snap_gen *ret,
-	       uint64_t *ret_mib, struct err *e) MUST_CHECK;
+	       struct err *e) MUST_CHECK;
 // to, which does not run, sleeps with its memory and disk afterwards; cloned_from: "" when it is
 // to's own. Killed anywhere its disk is the old one or the new one.
 int named_give(const struct snap_gen *g, const struct address *to, const char *cloned_from,

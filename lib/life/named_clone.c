@@ -12,8 +12,8 @@
 
 // All of them or none: that they fit is seen before the first is made, under the locks that keep
 // others from filling the room.
-static int make_records(const struct address *pool, uint32_t n, uint64_t capture_mib, int wait_ms,
-			struct buf *created, struct err *e)
+static int make_records(const struct address *pool, uint32_t n, int wait_ms, struct buf *created,
+			struct err *e)
 {
 	cleanup_store struct store ts = STORE_NONE, ps = STORE_NONE;
 	cleanup_pool struct pool p = { 0 };
@@ -25,7 +25,7 @@ static int make_records(const struct address *pool, uint32_t n, uint64_t capture
 	    tenant_load_from(&ts, &t, e) < 0 || store_lock(&ps, STORE_POOL, pool, wait_ms, e) < 0 ||
 	    pool_load_from(&ps, &p, e) < 0 || usage_of_tenant(&t, &u, e) < 0)
 		return -e->no;
-	if (usage_check_clones(&t, &p, &u, n, capture_mib, e) < 0) {
+	if (usage_check_clones(&t, &p, &u, n, e) < 0) {
 		audit_note_quota(pool, e);
 		return -e->no;
 	}
@@ -80,15 +80,14 @@ static int take_own(struct named_clone *c, int wait_ms, struct err *e)
 static int begin(struct named_clone *c, uint32_t n, int wait_ms, struct buf *created, struct err *e)
 {
 	struct address pool = c->of;
-	uint64_t mib;
 
 	pool.instance[0] = '\0';
 	if ((!c->name[0] && take_own(c, wait_ms, e) < 0) ||
-	    named_open(&c->of, c->name, wait_ms, &c->gen, &mib, e) < 0)
+	    named_open(&c->of, c->name, wait_ms, &c->gen, e) < 0)
 		return -e->no;
 	if (fault_point("life-clone-opened"))
 		return err_sys(e, "fault");
-	if (make_records(&pool, n, mib, wait_ms, created, e) == 0 && !fault_point("life-clone-made"))
+	if (make_records(&pool, n, wait_ms, created, e) == 0 && !fault_point("life-clone-made"))
 		return 0;
 	if (!e->no)
 		(void)err_sys(e, "fault");

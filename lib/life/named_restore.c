@@ -37,14 +37,14 @@ static int check_status(const struct instance *i, bool force, struct err *e)
 }
 
 // Before anything of it is another.
-static int check_quota(const struct address *a, uint64_t capture_mib, int wait_ms, struct err *e)
+static int check_quota(const struct address *a, int wait_ms, struct err *e)
 {
 	cleanup_held struct held h = HELD_NONE;
 	struct usage u = { 0 };
 
 	if (held_open(&h, a, wait_ms, e) < 0 || usage_of_tenant(&h.tenant, &u, e) < 0)
 		return -e->no;
-	if (usage_check_restore(&h.tenant, &h.pool, &u, &h.i, capture_mib, e) == 0)
+	if (usage_check_start(&h.tenant, &h.pool, &u, &h.i, e) == 0)
 		return 0;
 	audit_note_quota(a, e);
 	return -e->no;
@@ -54,13 +54,12 @@ static int give(const struct address *a, const char *name, bool force, int wait_
 {
 	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
 	struct instance i = { 0 };
-	uint64_t mib;
 
-	if (named_open(a, name, wait_ms, &g, &mib, e) < 0 || instance_load(a, NULL, &i, e) < 0)
+	if (named_open(a, name, wait_ms, &g, e) < 0 || instance_load(a, NULL, &i, e) < 0)
 		return -e->no;
 	if (i.status == INSTANCE_SLEEPING && is_given(a, &g))
 		return 0;
-	if (check_status(&i, force, e) < 0 || check_quota(a, mib, wait_ms, e) < 0)
+	if (check_status(&i, force, e) < 0 || check_quota(a, wait_ms, e) < 0)
 		return -e->no;
 	capture_stop_packing(a, wait_ms);
 	return named_give(&g, a, "", wait_ms, e);

@@ -55,21 +55,16 @@ static int compare(struct plan *p, const struct snap_gen *g, struct err *e)
 	return r;
 }
 
-static int complete(struct snap_gen *g, uint64_t *ret_mib, struct err *e)
+static int complete(struct snap_gen *g, struct err *e)
 {
 	const struct pages_cancel never = { .fd = -1 };
-	struct stat st;
 	bool changed;
 
 	if (g->m.memory.form == SNAP_FORM_PACK && snap_unpack(g, &never, &changed, e) < 0)
 		return -e->no;
-	if (snap_may_load(&g->m, e) < 0 || snap_gen_verify(g, false, &never, NULL, e) < 0 ||
-	    snap_data_verify(g, &never, e) < 0)
+	if (snap_may_load(&g->m, e) < 0 || snap_gen_verify(g, false, &never, NULL, e) < 0)
 		return -e->no;
-	if (fstatat(g->dir, SNAP_MEM, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return err_sys(e, "stat " SNAP_MEM);
-	*ret_mib = ((uint64_t)st.st_blocks * 512 + MIB - 1) / MIB;
-	return 0;
+	return snap_data_verify(g, &never, e);
 }
 
 static int open_gen(const struct address *a, const char *name, int wait_ms, struct snap_gen *ret,
@@ -85,7 +80,7 @@ static int open_gen(const struct address *a, const char *name, int wait_ms, stru
 }
 
 int named_open(const struct address *a, const char *name, int wait_ms, struct snap_gen *ret,
-	       uint64_t *ret_mib, struct err *e)
+	       struct err *e)
 {
 	struct plan p = { .a = *a, .revision = REVISION_NONE };
 	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
@@ -96,7 +91,7 @@ int named_open(const struct address *a, const char *name, int wait_ms, struct sn
 	r = compare(&p, &g, e);
 	revision_close(&p.revision);
 	pool_free(&p.pool);
-	if (r < 0 || complete(&g, ret_mib, e) < 0)
+	if (r < 0 || complete(&g, e) < 0)
 		return err_wrap(e, "snapshot %s", name);
 	*ret = g;
 	g = (struct snap_gen)SNAP_GEN_NONE;
@@ -118,14 +113,14 @@ struct give {
 static int begin(struct give *w, struct err *e)
 {
 	cleanup_held struct held h = HELD_NONE;
-	// Who has begun with a clone may be another than who made it.
-	if (h.i.maker.pid && instance_own(&h.i, e) < 0)
-		return -e->no;
 
 	if (held_open(&h, w->to, w->wait_ms, e) < 0 || ask_check_free(&h.i, e) < 0)
 		return -e->no;
 	if (instance_has_vmm(&h.i))
 		return err_kind(e, ERR_STATE, "it is %s", instance_status_names[h.i.status]);
+	// Who has begun with a clone may be another than who made it.
+	if (h.i.maker.pid && instance_own(&h.i, e) < 0)
+		return -e->no;
 	if (instance_op_set(&h.i, DO_WAKE, e) < 0 ||
 	    snap_draft_begin(&h.store, SNAP_FULL, "", NULL, &w->draft, e) < 0 ||
 	    held_save(&h, e) < 0)

@@ -216,7 +216,8 @@ int node_report_stats(struct buf *out, struct err *e)
 		struct tenant t = { 0 };
 		struct usage u = { 0 };
 
-		if (tenant_load(tenants.items[i], &t, e) == 0 && usage_of_tenant(&t, &u, e) == 0) {
+		if (tenant_load(tenants.items[i], &t, e) == 0 && usage_of_tenant(&t, &u, e) == 0 &&
+		    usage_share(t.tenant_id, NULL, &u, e) == 0) {
 			s.tenant_count++;
 			add_usage(&s, &u);
 		} else if (e->kind == ERR_DAMAGED) {

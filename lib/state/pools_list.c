@@ -11,7 +11,7 @@ static int print_pool(const struct tenant *t, const struct pool *p, struct buf *
 	struct usage u;
 
 	if (pool_revision(p->tenant_id, p->pool_id, revision, e) < 0 ||
-	    usage_of_pool(t, p, &u, e) < 0)
+	    usage_of_pool(t, p, &u, e) < 0 || usage_share(p->tenant_id, p->pool_id, &u, e) < 0)
 		return -e->no;
 	base_cut(path, sizeof(path), "%s/%s", p->tenant_id, p->pool_id);
 	codec_print(pool_fields, p, out);

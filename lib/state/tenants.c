@@ -233,7 +233,8 @@ static int list_one(const char *id, bool all, struct buf *out, struct err *e)
 	struct tenant t;
 	struct usage u;
 
-	if (tenant_load(id, &t, e) < 0 || usage_of_tenant(&t, &u, e) < 0)
+	if (tenant_load(id, &t, e) < 0 || usage_of_tenant(&t, &u, e) < 0 ||
+	    usage_share(id, NULL, &u, e) < 0)
 		return -e->no;
 	if (t.net.tenant_net_id == NET_ID_MAX && !all) // the development tenant
 		return 0;
@@ -273,7 +274,8 @@ int tenants_info(const char *id, struct buf *out, struct err *e)
 	struct tenant t;
 	struct usage u;
 
-	if (tenant_load(id, &t, e) < 0 || usage_of_tenant(&t, &u, e) < 0)
+	if (tenant_load(id, &t, e) < 0 || usage_of_tenant(&t, &u, e) < 0 ||
+	    usage_share(id, NULL, &u, e) < 0)
 		return -e->no;
 	print_tenant(&t, &u, out);
 	buf_str(out, ",\"pools\":");

@@ -147,6 +147,19 @@ static int over(const struct tenant *t, const char *limit, uint64_t max, uint64_
 	return err_wrap(e, "%s", t->tenant_id);
 }
 
+// u is what the records say, which is never less than there is.
+static int over_disk(const struct tenant *t, const struct usage *u, uint64_t more, struct err *e)
+{
+	uint64_t max = t->quotas.max_disk_gib * 1024;
+	struct usage shared = *u;
+
+	if (u->total_disk_mib + more <= max)
+		return 0;
+	if (usage_share(t->tenant_id, NULL, &shared, e) < 0)
+		return -e->no;
+	return over(t, "max_disk_gib", max, shared.total_disk_mib, more, " MiB", e);
+}
+
 int usage_check_pool(const struct tenant *t, const struct usage *u, struct err *e)
 {
 	return over(t, "max_pools", t->quotas.max_pools, u->pools, 1, "", e);
@@ -160,8 +173,7 @@ int usage_check_create(const struct tenant *t, const struct pool *p, const struc
 	if (over(t, "max_instances_per_pool", t->quotas.max_instances_per_pool, pool_total, n, "",
 		 e) < 0)
 		return -e->no;
-	return over(t, "max_disk_gib", t->quotas.max_disk_gib * 1024, u->total_disk_mib, disk * n,
-		    " MiB", e);
+	return over_disk(t, u, disk * n, e);
 }
 
 int usage_check_start(const struct tenant *t, const struct pool *p, const struct usage *u,
@@ -197,8 +209,7 @@ int usage_check_warm(const struct tenant *t, const struct usage *u, const struct
 int usage_check_sleep(const struct tenant *t, const struct pool *p, const struct usage *u,
 		      struct err *e)
 {
-	return over(t, "max_disk_gib", t->quotas.max_disk_gib * 1024, u->total_disk_mib,
-		    p->instance_resources.mem_mib, " MiB", e);
+	return over_disk(t, u, p->instance_resources.mem_mib, e);
 }
 
 int usage_check_snapshot(const struct tenant *t, const struct pool *p, const struct usage *u,
@@ -206,12 +217,11 @@ int usage_check_snapshot(const struct tenant *t, const struct pool *p, const str
 {
 	const struct pool_resources *r = &p->instance_resources;
 
-	return over(t, "max_disk_gib", t->quotas.max_disk_gib * 1024, u->total_disk_mib,
-		    r->mem_mib + r->data_disk_mib, " MiB", e);
+	return over_disk(t, u, r->mem_mib + r->data_disk_mib, e);
 }
 
 int usage_check_clones(const struct tenant *t, const struct pool *p, const struct usage *u,
-		       uint32_t n, uint64_t capture_mib, struct err *e)
+		       uint32_t n, struct err *e)
 {
 	const struct usage_counts *c = &u->instance_counts;
 	const struct pool_resources *r = &p->instance_resources;
@@ -222,15 +232,5 @@ int usage_check_clones(const struct tenant *t, const struct pool *p, const struc
 	    over(t, "max_mem_mib", t->quotas.max_mem_mib, u->total_mem_mib, n * r->mem_mib, " MiB",
 		 e) < 0)
 		return -e->no;
-	return over(t, "max_disk_gib", t->quotas.max_disk_gib * 1024, u->total_disk_mib,
-		    n * (r->data_disk_mib + capture_mib), " MiB", e);
-}
-
-int usage_check_restore(const struct tenant *t, const struct pool *p, const struct usage *u,
-			const struct instance *i, uint64_t capture_mib, struct err *e)
-{
-	if (usage_check_start(t, p, u, i, e) < 0)
-		return -e->no;
-	return over(t, "max_disk_gib", t->quotas.max_disk_gib * 1024, u->total_disk_mib,
-		    capture_mib, " MiB", e);
+	return over_disk(t, u, n * r->data_disk_mib, e);
 }

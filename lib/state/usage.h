@@ -15,7 +15,8 @@ struct usage {
 	struct usage_counts instance_counts;
 	uint64_t total_vcpus;	 // of running, warm and damaged ones
 	uint64_t total_mem_mib;	 // of the same
-	uint64_t total_disk_mib; // data disks of all, as asked for, and captures
+	uint64_t total_disk_mib; // data disks of all, as asked for, and captures: each as if it
+				 // were alone, until usage_share
 };
 extern const struct field usage_fields[];
 extern const struct field usage_counts_fields[];
@@ -24,6 +25,11 @@ int usage_of_tenant(const struct tenant *t, struct usage *ret, struct err *e) MU
 // One pool's share (pools is 1).
 int usage_of_pool(const struct tenant *t, const struct pool *p, struct usage *ret,
 		  struct err *e) MUST_CHECK;
+// Takes off the disk what instances of the tenant, or of one pool, hold together: those files count
+// once. It looks at the captures themselves; a check does it only where it would refuse otherwise.
+int usage_share(const char *tenant, const char *pool, struct usage *u, struct err *e) MUST_CHECK;
+// What the captures of one instance take, each file once.
+int usage_captures(const struct store *instance, uint64_t *ret_bytes, struct err *e) MUST_CHECK;
 // i NULL: a damaged record.
 void usage_add(struct usage *u, const struct instance *i, const struct pool *p);
 
@@ -45,10 +51,7 @@ int usage_check_sleep(const struct tenant *t, const struct pool *p, const struct
 // The same with a copy of its data disk.
 int usage_check_snapshot(const struct tenant *t, const struct pool *p, const struct usage *u,
 			 struct err *e) MUST_CHECK;
-// n more of p are going to run from copies of a capture that takes so much: max_running, max_vcpus,
-// max_mem_mib, max_disk_gib.
+// n more of p are going to run from one capture, whose files they share: max_running, max_vcpus,
+// max_mem_mib, max_disk_gib for their data disks.
 int usage_check_clones(const struct tenant *t, const struct pool *p, const struct usage *u,
-		       uint32_t n, uint64_t capture_mib, struct err *e) MUST_CHECK;
-// i, which does not run, is going to run from a copy of one.
-int usage_check_restore(const struct tenant *t, const struct pool *p, const struct usage *u,
-			const struct instance *i, uint64_t capture_mib, struct err *e) MUST_CHECK;
+		       uint32_t n, struct err *e) MUST_CHECK;

@@ -265,3 +265,28 @@ swept() { within mvm-instance sweep "$@" | jq -r '.removed | join(" ")'; }
 		"i-0000000d clone true, i-0000000e clone true" ]
 	[ "$(mvm-instance list acme/web | jq length)" = 2 ]
 }
+
+@test "memory that several hold by hard links counts once for the tenant, whoever holds it" {
+	used() { mvm-tenant info acme | jq '.usage.total_disk_mib, .pools[0].usage.total_disk_mib' | xargs; }
+	local other=acme/web/i-0000000b before
+	instance acme/web "${other##*/}"
+	before=$(used)
+	named 1 kept
+	named 2 spare
+	dd if=/dev/urandom of="$snapshots/gen-1/mem" bs=64K count=120 conv=fsync status=none # 7.5 MiB
+	# of a restore, and of a clone
+	mkdir "$snapshots/gen-3" "$pool/instances/${other##*/}/snapshots/gen-1"
+	ln "$snapshots/gen-1/mem" "$snapshots/gen-3/mem"
+	ln "$snapshots/gen-1/mem" "$pool/instances/${other##*/}/snapshots/gen-1/mem"
+	edit "$other" '.capture_mib = 8'
+	snapshot rm "$vm" spare >/dev/null
+	[ "$(mvm-instance info "$vm" | jq .capture_mib)" = 8 ]
+	more() { used | awk -v was="$before" '{ split(was, w); print $1 - w[1], $2 - w[2] }'; }
+	[ "$(more)" = "9 9" ] # 8 and 8, less the 7 whole ones that are there once
+	# its other holders have it still
+	snapshot rm "$vm" kept >/dev/null
+	[ "$(mvm-instance info "$vm" | jq .capture_mib) $(more)" = "8 9 9" ]
+	rm -r "$snapshots/gen-3"
+	edit "$vm" '.capture_mib = 0'
+	[ "$(more)" = "8 8" ]
+}
