@@ -135,6 +135,7 @@ static int seal(struct take *t, struct err *e)
 	if (base_guest(t->b, &t->a, &t->m.guest, e) < 0)
 		return -e->no;
 	t->m.machine = t->b->machine; // borrowed
+	t->m.quiesced = true;	      // else start has failed
 	r = snap_draft_seal(&t->draft, &t->m, &never, e);
 	t->m.machine = (struct snap_machine){ 0 };
 	return r;

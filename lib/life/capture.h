@@ -11,6 +11,9 @@
 
 #define CAPTURE_STATE  "capture-vmstate" // in the jail, for a load
 #define CAPTURE_MEMORY "capture-mem"
+#define CAPTURE_RESTLESS                                                                      \
+	"its guest was not at rest when it was captured: its processes go on before clock, " \
+	"random numbers, address and secrets are right"
 
 // What a VM of this instance is here and now: the same fields for the manifest of a capture and for
 // what one has to be to be loaded. The caller frees it by capture_machine_free.

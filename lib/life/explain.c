@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "life/explain.h"
 
+#include "life/capture.h"
 #include "life/cli.h"
 #include "snap/gen.h"
 #include "snap/rules.h"
@@ -27,6 +28,8 @@ const struct field explain_fields[] = {
 	  .doc = "what a wake would load, or what is left of one that failed" },
 	{ FIELD_SLOT(struct explain, capture_bad, char[400]), .kind = KIND_TEXT,
 	  .flags = FIELD_NULLABLE, .doc = "why it would not" },
+	{ FIELD_SLOT(struct explain, capture_note, char[240]), .kind = KIND_TEXT,
+	  .flags = FIELD_NULLABLE, .doc = "what is to be known of it all the same" },
 	{ FIELD_SLOT(struct explain, next_parent, snap_ref), .kind = KIND_TEXT,
 	  .flags = FIELD_NULLABLE, .doc = "what its next capture would be a delta of" },
 	FIELD_END
@@ -61,6 +64,8 @@ static void look_at_capture(const struct store *s, struct explain *x)
 		(void)!snap_may_load(&g.m, &why);
 	if (!why.no && !sleeps)
 		(void)err_kind(&why, ERR_STATE, "the disks may have gone on without it");
+	if (g.dir >= 0 && !g.m.quiesced)
+		base_cut(x->capture_note, sizeof(x->capture_note), "%s", CAPTURE_RESTLESS);
 	base_cut(x->capture_bad, sizeof(x->capture_bad), "%s", why.msg);
 }
 

@@ -12,9 +12,10 @@ struct explain {
 	struct start_record start;
 	struct sleep_record sleep;
 	struct exit_record last_exit;
-	snap_ref capture;      // what a wake would load, ""
-	char capture_bad[400]; // why it would not
-	snap_ref next_parent;  // what the next capture would be a delta of, "": it would be full
+	snap_ref capture;	// what a wake would load, ""
+	char capture_bad[400];	// why it would not
+	char capture_note[240]; // what is to be known of it all the same
+	snap_ref next_parent;	// what the next capture would be a delta of, "": it would be full
 };
 extern const struct field explain_fields[];
 int explain_instance(const struct address *a, struct buf *out, struct err *e) MUST_CHECK;

@@ -82,6 +82,8 @@ const struct field launch_fields[] = {
 	  .flags = FIELD_NULLABLE, .doc = "seal of its manifest" },
 	{ FIELD_SLOT(struct launch, clone, bool), .kind = KIND_BOOL, .flags = FIELD_OMIT_EMPTY,
 	  .doc = "its memory is that of another instance" },
+	{ FIELD_SLOT(struct launch, restless, bool), .kind = KIND_BOOL, .flags = FIELD_OMIT_EMPTY,
+	  .doc = "its guest was not at rest when it was captured" },
 	{ FIELD_SLOT(struct launch, begun_ms, uint64_t), .kind = KIND_UINT, .max = 1ULL << 52,
 	  .doc = "when prepare began (CLOCK_MONOTONIC)" },
 	{ FIELD_SLOT(struct launch, stages, struct codec_list), .kind = KIND_LIST, .max = 16,

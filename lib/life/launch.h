@@ -39,6 +39,7 @@ struct launch {
 	char capture[41];
 	char capture_seal[65];
 	bool clone;		  // its memory is that of another instance
+	bool restless;		  // its guest was not at rest when it was captured
 	uint64_t begun_ms;	  // of prepare, on CLOCK_MONOTONIC
 	struct codec_list stages; // struct start_stage: what prepare took
 	// What the guest is told when it dials R.

@@ -23,6 +23,8 @@ const struct field named_row_fields[] = {
 	  .doc = "its directory, for mvm-snap" },
 	{ FIELD_SLOT(struct named_row, created_at, time_text), .kind = KIND_TEXT,
 	  .flags = FIELD_NULLABLE, .doc = "when" },
+	{ FIELD_SLOT(struct named_row, quiesced, bool), .kind = KIND_BOOL,
+	  .doc = "its guest was at rest; else no clone is made of it" },
 	{ FIELD_SLOT(struct named_row, revision_hash, char[65]), .kind = KIND_TEXT,
 	  .flags = FIELD_NULLABLE, .doc = "its image" },
 	{ FIELD_SLOT(struct named_row, mem_bytes, uint64_t), .kind = KIND_UINT,
@@ -71,6 +73,7 @@ static void describe(const struct store *s, const struct snap_row *from, struct 
 	memcpy(r->error, from->error, sizeof(r->error));
 	if (snap_gen_open(s, from->ref, SNAP_UNLOCKED, 0, &g, &gone) == 0)
 		r->data_bytes = g.m.data.bytes;
+	r->quiesced = g.m.quiesced;
 }
 
 int named_list(const struct address *a, struct codec_list *rows, struct err *e)
@@ -143,7 +146,8 @@ static int commit(struct work *w, struct err *e)
 
 	if (held_open(&h, w->t.a, w->t.wait_ms, e) < 0 || snap_named_room(&h.store, w->name, e) < 0)
 		return -e->no;
-	audit_note(w->t.a, AUDIT_SNAPSHOT_CREATED, NULL, "%s", w->name);
+	audit_note(w->t.a, AUDIT_SNAPSHOT_CREATED, NULL, "%s%s", w->name,
+		   w->t.quiesced ? "" : ", of a guest that was not at rest");
 	if (snap_draft_commit(&h.store, &w->t.draft, e) < 0 ||
 	    take_stage(&w->t, "committed", "committed", e) < 0)
 		return -e->no;

@@ -10,6 +10,7 @@ struct named_row {		 // what `mvm-instance snapshot list` prints
 	name_text name;
 	snap_ref ref;
 	time_text created_at;
+	bool quiesced; // its guest was at rest: else no clone is made of it
 	char revision_hash[65];
 	uint64_t mem_bytes;
 	uint64_t data_bytes; // of its copy of the data disk, 0: it has none

@@ -6,6 +6,7 @@
 #include "life/named.h"
 #include "life/verbs.h"
 #include "life/wake.h"
+#include "snap/rules.h"
 #include "state/instances.h"
 #include "state/transition.h"
 #include "state/usage.h"
@@ -85,6 +86,8 @@ static int begin(struct named_clone *c, uint32_t n, int wait_ms, struct buf *cre
 	if ((!c->name[0] && take_own(c, wait_ms, e) < 0) ||
 	    named_open(&c->of, c->name, wait_ms, &c->gen, e) < 0)
 		return -e->no;
+	if (snap_may_share(&c->gen.m, e) < 0)
+		return err_wrap(e, "snapshot %s", c->name);
 	if (fault_point("life-clone-opened"))
 		return err_sys(e, "fault");
 	if (make_records(&pool, n, wait_ms, created, e) == 0 && !fault_point("life-clone-made"))

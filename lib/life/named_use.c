@@ -189,8 +189,9 @@ static int put(struct give *w, struct err *e)
 	if (!str_eq(h.i.op.id, w->i.op.id))
 		return err_kind(e, ERR_STATE, "somebody else has begun with it: it is %s",
 				instance_status_names[h.i.status]);
-	audit_note(w->to, AUDIT_SNAPSHOT_RESTORED, NULL, "%s of %s", w->g->m.name,
-		   w->g->m.guest.instance_id);
+	audit_note(w->to, AUDIT_SNAPSHOT_RESTORED, NULL, "%s of %s%s", w->g->m.name,
+		   w->g->m.guest.instance_id,
+		   w->g->m.quiesced ? "" : ", captured while not at rest");
 	if (drop_own(&h, e) < 0 || put_disk(w, &h, e) < 0 ||
 	    snap_draft_commit(&h.store, &w->draft, e) < 0)
 		return audit_note_failed(w->to, AUDIT_SNAPSHOT_RESTORED, NULL, e);

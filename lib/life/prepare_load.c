@@ -103,6 +103,7 @@ static int find(struct plan *p, struct err *e)
 	base_cut(p->launch.capture, sizeof(p->launch.capture), "%s", g.ref);
 	base_cut(p->launch.capture_seal, sizeof(p->launch.capture_seal), "%s", g.m.seal);
 	p->launch.clone = g.m.cloned_from[0] != '\0';
+	p->launch.restless = !g.m.quiesced;
 	return 0;
 }
 

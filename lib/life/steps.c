@@ -64,19 +64,19 @@ static int check_group(const struct proc_id *vmm, struct err *e)
 	return 0;
 }
 
-static void note_started(const struct held *h, bool woken)
+static void note_started(const struct held *h, bool woken, bool restless)
 {
 	const struct pool_resources *r = &h->pool.instance_resources;
 	struct audit_context by;
 
 	audit_context_of(h->store.dir, h->i.op.id, &by);
 	audit_note(&h->a, woken ? AUDIT_INSTANCE_WOKEN : AUDIT_INSTANCE_STARTED, &by,
-		   "%s%s%srevision %s, ip %s, mac %s, vmm %s %s, vcpus %u, mem_mib %" PRIu64
+		   "%s%s%s%srevision %s, ip %s, mac %s, vmm %s %s, vcpus %u, mem_mib %" PRIu64
 		   ", secrets epoch %" PRIu64 ", config version %" PRIu64,
 		   h->i.cold[0] ? "cold: " : "", h->i.cold, h->i.cold[0] ? "; " : "",
-		   h->i.revision_hash, h->i.net.guest_ip, h->i.net.mac,
-		   instance_vmm_names[h->i.vmm], h->i.vmm_version, r->vcpus, r->mem_mib,
-		   h->i.secrets_epoch, h->i.config_version);
+		   restless ? "captured while not at rest; " : "", h->i.revision_hash,
+		   h->i.net.guest_ip, h->i.net.mac, instance_vmm_names[h->i.vmm], h->i.vmm_version,
+		   r->vcpus, r->mem_mib, h->i.secrets_epoch, h->i.config_version);
 }
 
 // What was launched, where there is a word of it.
@@ -125,7 +125,7 @@ static int record_running(struct held *h, const struct launch *l, const struct p
 		return -e->no;
 	if (launch_load_start(h->a.instance, &r, &none) == 0)
 		wake_keep_start(h, &r);
-	note_started(h, loaded && !launch_from_base(l));
+	note_started(h, loaded && !launch_from_base(l), loaded && l->restless);
 	instance_op_clear(&h->i);
 	return held_save(h, e);
 }

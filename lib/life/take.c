@@ -145,6 +145,7 @@ static int describe(struct take *t, struct err *e)
 		return -e->no;
 	t->m.machine = is.machine;
 	t->m.guest = is.guest;
+	t->m.quiesced = t->quiesced;
 	return 0;
 }
 

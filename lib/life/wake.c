@@ -196,12 +196,25 @@ static int why_not_running(const struct address *a, struct err *e)
 	return err_wrap(e, "%s", address);
 }
 
+static void tell_restless(const struct address *a)
+{
+	cleanup_launch struct launch l = { 0 };
+	struct err ignored = { 0 };
+
+	if (launch_load(a->instance, &l, &ignored) == 0 && l.mode == LAUNCH_LOAD && l.restless)
+		log_warn(a->instance, "%s", CAPTURE_RESTLESS);
+}
+
 static int start_backend(const struct address *a, int wait_ms, struct err *e)
 {
 	struct err failed = { 0 };
 
-	if (backend_start(a, &failed) == 0)
-		return why_not_running(a, e);
+	if (backend_start(a, &failed) == 0) {
+		if (why_not_running(a, e) < 0)
+			return -e->no;
+		tell_restless(a);
+		return 0;
+	}
 	// The steps know better than the backend why, unless none of them ran.
 	if (ask_settle(a, false, wait_ms, e) < 0 || why_not_running(a, e) < 0)
 		return -e->no;

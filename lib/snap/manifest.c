@@ -95,6 +95,8 @@ int snap_manifest_rules(const struct snap_manifest *m, struct err *e)
 		return rule(e, "data: bytes and sha256", "belong together");
 	if (m->cloned_from[0] && m->kind != SNAP_FULL)
 		return rule(e, "cloned_from", "belongs to the first capture of a clone");
+	if (!m->quiesced && (m->kind == SNAP_BASE || m->cloned_from[0]))
+		return rule(e, "quiesced", "what many go on from is of a guest at rest");
 	if (m->spent && (m->kind == SNAP_BASE || m->kind == SNAP_NAMED))
 		return rule(e, "spent", "a base and a named capture are never");
 	if (m->spent != (m->spent_at[0] != '\0'))

@@ -99,6 +99,10 @@ struct snap_manifest {
 	int kind;		 // enum snap_kind
 	name_text name;		 // of a named one
 	time_text created_at;
+	// The guest was at rest: behind a load none of its processes runs before it is repaired.
+	// Not so, or not known: then it may only go on as itself, for two of it would draw the
+	// same random numbers.
+	bool quiesced;
 	struct snap_machine machine;
 	struct snap_guest guest;
 	struct snap_parent parent; // what a delta is laid over

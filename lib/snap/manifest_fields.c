@@ -160,6 +160,9 @@ const struct field snap_manifest_fields[] = {
 	  .doc = "of a named one" },
 	{ FIELD_SLOT(struct snap_manifest, created_at, time_text), .kind = KIND_TEXT,
 	  .flags = FIELD_REQUIRED, .check = store_check_time, .doc = "when" },
+	// Older ones do not say it, and then it does not count as so.
+	{ FIELD_SLOT(struct snap_manifest, quiesced, bool), .kind = KIND_BOOL,
+	  .flags = FIELD_OMIT_EMPTY, .doc = "the guest was at rest; left out: not known to be" },
 	RECORD_ROW(struct snap_manifest, machine, struct snap_machine, snap_machine_fields,
 		   "what has to be the same at a load"),
 	RECORD_ROW(struct snap_manifest, guest, struct snap_guest, snap_guest_fields,

@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "snap/list.h"
+#include "snap/rules.h"
 
 // --- the copy of the data disk
 
@@ -210,6 +211,8 @@ int snap_share(struct snap_draft *d, const struct snap_gen *g, const struct snap
 	assert(g->lock >= 0 && d->mark.kind == SNAP_FULL);
 	if (g->m.kind != SNAP_NAMED || g->m.memory.form != SNAP_FORM_MEM)
 		return err_kind(e, ERR_STATE, "%s: no snapshot that can be gone on from", g->ref);
+	if (!str_eq(as->instance_id, g->m.guest.instance_id) && snap_may_share(&g->m, e) < 0)
+		return err_wrap(e, "%s", g->ref);
 	if (pages_cancelled(c, e) < 0 || link_part(d, g, SNAP_VMSTATE, e) < 0 ||
 	    link_part(d, g, SNAP_MEM, e) < 0 || copy_data(d, g, e) < 0 ||
 	    describe(d, g, as, cloned_from, e) < 0)

@@ -28,7 +28,8 @@ int snap_named_remove(const struct store *s, const char *name, bool *ret_removed
 		      struct err *e) MUST_CHECK;
 
 // A draft of kind full becomes a capture that goes on from g, a named one, locked: as says whose it
-// is (the disks are those of g), cloned_from is "" for g's own instance. Then the draft has all but
+// is (the disks are those of g), cloned_from is "" for g's own instance; any other takes one that
+// snap_may_share. Then the draft has all but
 // SNAP_DATA where it belongs, which the caller moves.
 int snap_share(struct snap_draft *d, const struct snap_gen *g, const struct snap_guest *as,
 	       const char *cloned_from, const struct pages_cancel *c, struct err *e) MUST_CHECK;

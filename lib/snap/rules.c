@@ -69,6 +69,16 @@ int snap_may_load(const struct snap_manifest *m, struct err *e)
 	return 0;
 }
 
+int snap_may_share(const struct snap_manifest *m, struct err *e)
+{
+	if (m->quiesced)
+		return 0;
+	(void)err_kind(e, ERR_STATE,
+		       "its guest was not at rest when it was captured, so that those who go on "
+		       "from it would draw the same random numbers");
+	return err_hint(e, "take another one without --force");
+}
+
 static bool is_used(const struct gc_refs *refs, const char *ref)
 {
 	for (size_t i = 0; i < refs->used_len; i++)

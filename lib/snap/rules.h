@@ -41,6 +41,8 @@ enum snap_choice snap_choose(const struct snap_before *b, struct snap_parent *re
 
 // May it be given to a VMM? Kind state, saying what is missing, when not.
 int snap_may_load(const struct snap_manifest *m, struct err *e) MUST_CHECK;
+// May others than its own guest go on from it? Kind state when not.
+int snap_may_share(const struct snap_manifest *m, struct err *e) MUST_CHECK;
 
 // --- what nobody refers to
 

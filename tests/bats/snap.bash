@@ -60,7 +60,7 @@ manifest() { # DIR KIND FORM PARENT PARENT-SHA MEM-SHA FILE
 	seal "$1" "$(command jq -nc --arg kind "$2" --arg form "$3" --arg parent "$4" --arg psha "$5" --arg sha "$6" \
 		--arg inode "${seen% *}" --arg mtime "${seen#* }" --arg vmstate "${vmstate%% *}" \
 		--argjson bytes "$bytes" --argjson mem "$mem_mib" --arg instance "${instance##*/}" '
-		{schema_version: 1, kind: $kind, name: null, created_at: "2026-01-01T00:00:00Z",
+		{schema_version: 1, kind: $kind, name: null, created_at: "2026-01-01T00:00:00Z", quiesced: true,
 		machine: {revision_hash: null, arch: "x86_64", vmm: "qemu", vmm_version: "0.1.0",
 			vmm_sha256: null, state_format: "1", accel: "tcg",
 			cpu: {vendor: "GenuineIntel", family: 6, model: 85, stepping: 4,

@@ -20,6 +20,14 @@ alive() { # prints its address
 	echo "$vm"
 }
 
+# What no freezer stops: a process that waits for a file system which somebody has frozen, until the
+# attempt to put the guest to rest is undone.
+restless() { # ADDRESS
+	guest "$1" 'rm -f /data/blocked; sync; busybox fsfreeze --freeze /data'
+	mvm-guest exec -d --session "blocked-$RANDOM" "$1" -- sh -c 'echo >/data/blocked' >/dev/null
+	wait_until 5 guest "$1" 'grep -l "^State:.D" /proc/[0-9]*/status 2>/dev/null | grep -q .'
+}
+
 count() { guest "$1" 'cat /run/t/n'; }
 whole() { guest "$1" 'sha256sum -c /run/t/sum && sha256sum -c /data/sum'; }
 counts_on() { # ADDRESS FROM: neither from the beginning, nor standing still

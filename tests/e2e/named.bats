@@ -99,6 +99,29 @@ no_drafts() { # ADDRESS
 	[[ $(mvm-audit list acme --action SnapshotRestored | jq length) == 2 ]]
 }
 
+@test "a guest that does not come to rest is kept by --force alone, and for itself: no clone is made of it" {
+	vm=$(alive)
+	restless "$vm"
+	run ! --separate-stderr snapshot create "$vm" kept
+	((status < 126))
+	[[ $stderr == *"freeze processes"* && -z $(names "$vm") ]]
+	restless "$vm"
+	run -0 --separate-stderr snapshot create --force "$vm" kept
+	[[ $stderr == *"captured as it is"* && $(jq .quiesced <<<"$output") == false ]]
+	[[ $(snapshot list "$vm" | jq '.[0].quiesced') == false ]]
+	[[ $(mvm-audit list acme --action SnapshotCreated -n 1 | jq -r '.[0].detail') == "kept, of a guest that was not at rest" ]]
+	whole "$vm"
+	refuses 3 mvm-instance clone "$vm" --snapshot kept -n 2
+	[[ $stderr == *"not at rest"* ]]
+	[[ $(mvm-instance list acme/bed | jq length) == 1 ]]
+	mvm-instance stop "$vm"
+	run -0 --separate-stderr snapshot restore "$vm" kept
+	[[ $stderr == *"not at rest"* ]]
+	[[ $(mvm-audit list acme --action SnapshotRestored -n 1 | jq -r '.[0].detail') == "kept of ${vm##*/}, captured while not at rest" ]]
+	whole "$vm"
+	mvm-snap verify "$vm"
+}
+
 @test "create killed at any point: the guest goes on, and nothing of it is left" {
 	vm=$(alive)
 	mvm-instance sleep "$vm"

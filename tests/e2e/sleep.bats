@@ -315,7 +315,35 @@ drift() { # ADDRESS
 	[[ $(captures "$vm" length) == 0 ]]
 }
 
-@test "a guest that does not come to rest is not captured, and goes on; --force takes it as it is" {
+@test "a guest that does not come to rest goes on; --force captures it as it is, and its wake says so" {
+	vm=$(alive)
+	n=$(count "$vm")
+	restless "$vm"
+	run ! --separate-stderr mvm-instance sleep "$vm"
+	((status < 126))
+	[[ $stderr == *"freeze processes"* ]]
+	is_status "$vm" running
+	whole "$vm"
+	counts_on "$vm" "$n"
+	[[ $(captures "$vm" length) == 0 ]]
+	restless "$vm"
+	run -0 --separate-stderr mvm-instance sleep --force "$vm"
+	[[ $stderr == *"captured as it is"* ]]
+	[[ $(explain "$vm" '[.sleep.quiesced, .capture_bad] | map(tostring) | join(" ")') == "false null" ]]
+	[[ $(explain "$vm" .capture_note) == *"not at rest"* ]]
+	run -0 --separate-stderr mvm-instance wake "$vm"
+	[[ $stderr == *"not at rest"* && $(jq -r .cold <<<"$output") == null ]]
+	whole "$vm"
+	counts_on "$vm" "$n"
+	[[ $(mvm-audit list acme --action InstanceWoken -n 1 | jq -r '.[0].detail') == "captured while not at rest; "* ]]
+	mvm-instance sleep "$vm"
+	[[ $(explain "$vm" '[.sleep.quiesced, .capture_note] | map(tostring) | join(" ")') == "true null" ]]
+	run -0 --separate-stderr mvm-instance wake "$vm"
+	[[ -z $stderr ]]
+	whole "$vm"
+}
+
+@test "a sleep that fails when its guest is at rest lets it go on; --force is past what policy is bound by" {
 	vm=$(alive)
 	n=$(count "$vm")
 	MVM_FAULT=life-sleep-quiesced:err=EIO refuses 1 mvm-instance sleep "$vm"

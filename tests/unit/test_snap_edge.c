@@ -94,8 +94,7 @@ static int load_with(const struct change *c, struct err *e)
 
 	whole(&m);
 	wanted_by(&w);
-	if (str_starts(c->path, "data") || (c->into && str_eq(c->into, "data")))
-		be_named(&m);
+	be_for(&m, c->into && c->into[0] ? c->into : c->path);
 	snap_manifest_print(&m, &first); // which seals it
 	print_record(snap_manifest_fields, &m, "", c, &all);
 	if (!c->path[0] &&
@@ -310,8 +309,7 @@ static void try_other(const struct field *f, size_t at, const char *path)
 		return; // which is made anew
 	whole(&m);
 	wanted_by(&w);
-	if (str_starts(path, "data."))
-		be_named(&m);
+	be_for(&m, path);
 	mutate(f, (char *)&m + at);
 	snap_manifest_print(&m, &text);
 	r = load_text(&text, &w, &e);

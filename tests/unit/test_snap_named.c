@@ -28,6 +28,8 @@ static int make_disk(void)
 	return fd;
 }
 
+static bool restless;
+
 static int name_one(const char *name, bool with_data, snap_ref out, struct err *e)
 {
 	cleanup_snap_draft struct snap_draft d = SNAP_DRAFT_NONE;
@@ -37,6 +39,7 @@ static int name_one(const char *name, bool with_data, snap_ref out, struct err *
 
 	world_manifest(&m);
 	base_cut(m.name, sizeof(m.name), "%s", name);
+	m.quiesced = !restless;
 	world_lock(&s);
 	if (snap_draft_begin(&s, SNAP_NAMED, "", NULL, &d, e) < 0)
 		return -e->no;
@@ -236,6 +239,26 @@ TEST(many_go_on_from_it_each_with_a_capture_of_its_own)
 	CHECK(snap_spend(&b, &e) == 0);
 	// the copy of the copy is another file
 	CHECK(unlinkat(a.dir, SNAP_DATA, 0) == 0 && snap_data_verify(&of, NULL, &e) == 0);
+}
+
+TEST(of_a_guest_that_was_not_at_rest_only_itself_goes_on)
+{
+	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+	struct err e = { 0 };
+	snap_ref ref;
+
+	world_make();
+	some_memory();
+	restless = true;
+	must(name_one("forced", true, ref, &e), &e);
+	CHECK(share_as(OTHER, MINE, ref, &e) < 0 && e.kind == ERR_STATE);
+	CHECK(strstr(e.msg, "not at rest") != NULL);
+	err_clear(&e);
+	CHECK(share_as(OTHER, "", ref, &e) < 0 && e.kind == ERR_STATE);
+	err_clear(&e);
+	must(share_as(MINE, "", ref, &e), &e);
+	open_gen(ref, &g);
+	CHECK(!g.m.quiesced && snap_spend(&g, &e) == 0);
 }
 
 static int share_one(void)

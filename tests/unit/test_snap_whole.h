@@ -28,6 +28,20 @@ static inline void be_named(struct snap_manifest *m)
 	base_cut(m->data.sha256, sizeof(m->data.sha256), WORLD_OTHER_SHA);
 }
 
+// And one that only what many go on from must have.
+static inline void be_clone(struct snap_manifest *m)
+{
+	base_cut(m->cloned_from, sizeof(m->cloned_from), "i-0000002b");
+}
+
+static inline void be_for(struct snap_manifest *m, const char *path)
+{
+	if (str_starts(path, "data"))
+		be_named(m);
+	if (str_starts(path, "quiesced"))
+		be_clone(m);
+}
+
 static inline void wanted_by(struct snap_wanted *w)
 {
 	struct snap_manifest m;

@@ -70,6 +70,7 @@ static inline void world_make(void)
 static inline void world_manifest(struct snap_manifest *m)
 {
 	*m = (struct snap_manifest){
+		.quiesced = true,
 		.machine = { .revision_hash = "",
 			     .arch = "x86_64",
 			     .vmm = INSTANCE_VMM_FIRECRACKER,
