@@ -174,6 +174,64 @@ static int open_part(int dir, const char *name, mode_t mode, uint64_t *ret_bytes
 	return steal_fd(&fd);
 }
 
+// What many are loaded from. A sleep's capture is loaded once, by the guest whose VMM has written
+// it, and that VMM has ended by then: it may stay the file that it was.
+static bool is_for_many(const struct snap_draft *d)
+{
+	return d->mark.kind == SNAP_BASE || d->mark.kind == SNAP_NAMED;
+}
+
+static int copy_fresh(int from, int dir, const char *as, const struct pages_cancel *c,
+		      struct err *e)
+{
+	cleanup_fd int to =
+		openat(dir, as, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	struct stat st;
+
+	if (to < 0 || fstat(from, &st) < 0)
+		return err_sys(e, "create %s", as);
+	return pages_copy(from, to, (uint64_t)st.st_size, c, NULL, e);
+}
+
+// The VMM that wrote a file may have it open, and write on: its mode and owner are asked at an open
+// only. So what is sealed is another file, which never was anybody's but root's. The former one has
+// no name then, and its blocks would be there for as long as that VMM lives.
+static int own_memory(struct snap_draft *d, const struct pages_cancel *c, struct err *e)
+{
+	int dir = d->draft.dir;
+	uint64_t bytes;
+	cleanup_fd int from = open_part(dir, SNAP_MEM, 0600, &bytes, e);
+
+	if (from < 0)
+		return -e->no;
+	if (fault_point("snap-own"))
+		return err_sys(e, "copy " SNAP_MEM);
+	if (copy_fresh(from, dir, SNAP_MEM ".new", c, e) < 0)
+		return err_wrap(e, "copy " SNAP_MEM);
+	if (fault_point("snap-own-rename") || renameat(dir, SNAP_MEM ".new", dir, SNAP_MEM) < 0)
+		return err_sys(e, "rename " SNAP_MEM ".new");
+	return ftruncate(from, 0) < 0 ? err_sys(e, "empty the former " SNAP_MEM) : 0;
+}
+
+static int own_vmstate(struct snap_draft *d, struct err *e)
+{
+	cleanup_buf struct buf text = BUF_INIT;
+
+	if (fd_read_file(d->draft.dir, SNAP_VMSTATE, SNAP_STATE_MAX, &text, e) < 0)
+		return -e->no;
+	return fd_replace_file(d->draft.dir, SNAP_VMSTATE, text.data, text.len, 0600, e);
+}
+
+// A delta of many is none yet: who composes it makes its memory, a file of root's.
+static int own_files(struct snap_draft *d, const struct pages_cancel *c, struct err *e)
+{
+	bool delta = d->mark.parent.sha256[0] != '\0';
+
+	if (!is_for_many(d))
+		return 0;
+	return own_vmstate(d, e) < 0 || (!delta && own_memory(d, c, e) < 0) ? -e->no : 0;
+}
+
 static int seal_vmstate(struct snap_draft *d, mode_t mode, struct snap_file *ret, struct err *e)
 {
 	cleanup_fd int fd = open_part(d->draft.dir, SNAP_VMSTATE, mode, &ret->bytes, e);
@@ -212,8 +270,7 @@ static int seal_memory(struct snap_draft *d, mode_t mode, const struct pages_can
 int snap_draft_seal(struct snap_draft *d, struct snap_manifest *m, const struct pages_cancel *c,
 		    struct err *e)
 {
-	// What many are loaded from is nobody's own.
-	mode_t mode = d->mark.kind == SNAP_BASE || d->mark.kind == SNAP_NAMED ? 0444 : 0600;
+	mode_t mode = is_for_many(d) ? 0444 : 0600;
 	struct snap_parent *p = &m->parent;
 	struct snap_manifest again = { 0 };
 
@@ -224,7 +281,8 @@ int snap_draft_seal(struct snap_draft *d, struct snap_manifest *m, const struct 
 	m->spent = false;
 	*p = d->mark.parent;
 	clock_utc(m->created_at);
-	if (seal_vmstate(d, mode, &m->vmstate, e) < 0 || seal_memory(d, mode, c, m, e) < 0)
+	if (own_files(d, c, e) < 0 || seal_vmstate(d, mode, &m->vmstate, e) < 0 ||
+	    seal_memory(d, mode, c, m, e) < 0)
 		return err_wrap(e, "%s", d->ref);
 	if (m->name[0] && symlinkat(m->name, d->draft.dir, SNAP_NAME) < 0)
 		return err_sys(e, "%s: " SNAP_NAME, d->ref);

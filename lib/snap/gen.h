@@ -52,7 +52,9 @@ int snap_draft_begin(const struct store *s, enum snap_kind kind, const char *ref
 // it is root's from then on. dir is where it lies, on the same file system.
 int snap_draft_take(struct snap_draft *d, int dir, const char *from, uid_t uid, const char *as,
 		    struct err *e) MUST_CHECK;
-// Punches holes into a memory, syncs, takes the digests, fills kind, created_at, parent, vmstate
+// Of a base and a named one: makes vmstate and mem files of root's own, which no VMM has open (for
+// a moment the memory is there twice, where the file system cannot share it). Punches holes into a
+// memory, syncs, takes the digests, fills kind, created_at, parent, vmstate
 // and memory of m, and writes the manifest. Needs no lock of the store, and takes its time.
 int snap_draft_seal(struct snap_draft *d, struct snap_manifest *m, const struct pages_cancel *c,
 		    struct err *e) MUST_CHECK;

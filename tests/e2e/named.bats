@@ -36,6 +36,12 @@ no_drafts() { # ADDRESS
 	jq -r '"# snapshot: \(.bytes / 1048576 | floor) MiB, stood still \(.frozen_ms) ms, \(.total_ms) ms in all"' <<<"$output" >&3
 	jq -r '.stages[] | "# \(.stage) \(.ms)"' <<<"$output" >&3
 	[[ $(jq -r '[.changed, .name, .quiesced] | map(tostring) | join(" ")' <<<"$output") == "true before true" ]]
+	# what clones are loaded from is open in no VMM
+	mem=$(dir_of "$vm")/snapshots/$(jq -r .ref <<<"$output")/mem
+	[[ $(stat -c '%a %u' "$mem") == "444 0" ]]
+	stat -Lc %i /proc/"$pid"/fd/* 2>/dev/null >"$BATS_TEST_TMPDIR/open" || true
+	[[ -s $BATS_TEST_TMPDIR/open ]]
+	run -1 grep -qx "$(stat -c %i "$mem")" "$BATS_TEST_TMPDIR/open"
 	[[ $(vmm_pid "$vm") == "$pid" && $(field "$vm" '[.status, .op, .diff_base] | map(tostring) | join(" ")') == "running null null" ]]
 	n=$(count "$vm")
 	whole "$vm"
@@ -127,7 +133,7 @@ no_drafts() { # ADDRESS
 	mvm-instance sleep "$vm"
 	mvm-instance wake "$vm"
 	for point in life-named-asked life-named-draft life-named-quiesced life-named-base life-named-paused life-named-created \
-		life-named-taken snap-data-copy life-named-copied life-named-goes-on snap-data-sync snap-seal life-named-sealed draft-rename; do
+		life-named-taken snap-data-copy life-named-copied life-named-goes-on snap-data-sync snap-own snap-own-rename snap-seal life-named-sealed draft-rename; do
 		echo "--- $point" >&2
 		n=$(count "$vm")
 		killed_at "$point" mvm-instance snapshot create "$vm" half

@@ -435,6 +435,7 @@ TEST(a_base_belongs_to_its_pool_is_read_only_and_goes_with_its_last_user)
 	struct codec_list rows = { 0 };
 	struct err e = { 0 };
 	struct stat st;
+	int held; // by the VMM that wrote it
 
 	world_make();
 	some_memory();
@@ -443,10 +444,12 @@ TEST(a_base_belongs_to_its_pool_is_read_only_and_goes_with_its_last_user)
 	must(snap_draft_begin(&pool, SNAP_BASE, ref, NULL, &d, &e), &e);
 	write_text(d.draft.dir, SNAP_VMSTATE, "state");
 	write_pages(d.draft.dir, SNAP_MEM, full);
+	held = openat(d.draft.dir, SNAP_MEM, O_RDWR | O_CLOEXEC);
 	must(snap_draft_seal(&d, &m, NULL, &e), &e);
 	must(snap_draft_commit(&pool, &d, &e), &e);
 	must(snap_gen_open(&pool, ref, SNAP_UNLOCKED, 0, &g, &e), &e);
 	CHECK(fstatat(g.dir, SNAP_MEM, &st, 0) == 0 && (st.st_mode & 0777) == 0444);
+	CHECK(held >= 0 && fstat(held, &st) == 0 && st.st_nlink == 0);
 	store_close(&pool);
 	world_diff_base(ref, g.m.memory.sha256);
 	must(store_lock(&pool, STORE_POOL, &world_at, 1000, &e), &e);

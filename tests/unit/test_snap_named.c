@@ -261,6 +261,43 @@ TEST(of_a_guest_that_was_not_at_rest_only_itself_goes_on)
 	CHECK(!g.m.quiesced && snap_spend(&g, &e) == 0);
 }
 
+// The VMM that wrote the files keeps its descriptors for as long as it lives.
+TEST(who_wrote_it_cannot_write_to_it_any_more)
+{
+	static const char *const names[] = { SNAP_VMSTATE, SNAP_MEM };
+	cleanup_snap_draft struct snap_draft d = SNAP_DRAFT_NONE;
+	cleanup_manifest struct snap_manifest m = { 0 };
+	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+	cleanup_store struct store s = STORE_NONE;
+	int held[COUNT(names)];
+	struct err e = { 0 };
+	struct stat st, now;
+
+	world_make();
+	some_memory();
+	world_manifest(&m);
+	base_cut(m.name, sizeof(m.name), "kept");
+	world_lock(&s);
+	must(snap_draft_begin(&s, SNAP_NAMED, "", NULL, &d, &e), &e);
+	write_text(d.draft.dir, SNAP_VMSTATE, "state of CPUs");
+	write_pages(d.draft.dir, SNAP_MEM, memory);
+	for (size_t i = 0; i < COUNT(names); i++)
+		held[i] = openat(d.draft.dir, names[i], O_RDWR | O_CLOEXEC);
+	must(snap_draft_seal(&d, &m, NULL, &e), &e);
+	must(snap_draft_commit(&s, &d, &e), &e);
+	store_close(&s);
+	open_gen(d.ref, &g);
+	for (size_t i = 0; i < COUNT(names); i++) {
+		CHECK(held[i] >= 0 && fstat(held[i], &st) == 0 && st.st_nlink == 0);
+		CHECK(pwrite(held[i], "mine", 4, 0) == 4);
+		CHECK(fstatat(g.dir, names[i], &now, 0) == 0 && now.st_ino != st.st_ino);
+		CHECK((now.st_mode & 0777) == 0444 && now.st_uid == getuid());
+	}
+	CHECK(st.st_blocks <= 8); // what it held of the memory is free
+	CHECK(same_pages(g.dir, SNAP_MEM, memory));
+	must(snap_gen_verify(&g, true, NULL, NULL, &e), &e);
+}
+
 static int share_one(void)
 {
 	struct err e = { 0 };
