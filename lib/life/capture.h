@@ -36,6 +36,10 @@ void capture_machine_free(struct snap_wanted *w);
 // Would a wake find something to load? Not: there is none, it is spent or damaged. Of one that
 // cannot be looked at just now the wake itself has to find out.
 bool capture_there(const struct address *a);
+// What of its manifest a wake would refuse here and now, by the comparison that a wake makes. Nothing
+// is locked or completed, and of its files nothing is read.
+int capture_fits(const struct address *a, const char *ref, struct snap_gen *ret,
+		 struct err *e) MUST_CHECK;
 // No wake loads what there is: the link goes, and diff_base with it. Then what nobody refers to is
 // removed, and the record says what is left. None is fine.
 int capture_drop(const struct address *a, int wait_ms, struct err *e) MUST_CHECK;

@@ -46,26 +46,35 @@ static int load(const struct store *s, const char *file, const struct field *tab
 }
 
 // One that is stopped may have what a failed wake has left: its next start drops that.
-static void look_at_capture(const struct store *s, struct explain *x)
+static int find_capture(const struct address *a, const struct store *s, struct explain *x,
+			struct snap_gen *g, struct err *why)
+{
+	bool sleeps = x->status == INSTANCE_SLEEPING;
+
+	if (snap_current(s, x->capture, why) < 0)
+		return -why->no;
+	if (!x->capture[0])
+		return sleeps ? err_kind(why, ERR_MISSING, "it has no capture") : 0;
+	if (sleeps)
+		return capture_fits(a, x->capture, g, why);
+	return snap_gen_open(s, x->capture, SNAP_UNLOCKED, 0, g, why);
+}
+
+static void look_at_capture(const struct address *a, const struct store *s, struct explain *x)
 {
 	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
-	bool sleeps = x->status == INSTANCE_SLEEPING;
 	struct err why = { 0 };
 
-	if (!sleeps && x->status != INSTANCE_STOPPED)
+	if (x->status != INSTANCE_SLEEPING && x->status != INSTANCE_STOPPED)
 		return;
-	if (snap_current(s, x->capture, &why) == 0 && !x->capture[0]) {
-		if (!sleeps)
-			return;
-		(void)err_kind(&why, ERR_MISSING, "it has no capture");
+	if (find_capture(a, s, x, &g, &why) == 0 && g.dir >= 0) {
+		if (g.m.memory.form == SNAP_FORM_MEM)
+			(void)!snap_may_load(&g.m, &why);
+		if (!why.no && x->status == INSTANCE_STOPPED)
+			(void)err_kind(&why, ERR_STATE, "the disks may have gone on without it");
+		if (!g.m.quiesced)
+			base_cut(x->capture_note, sizeof(x->capture_note), "%s", CAPTURE_RESTLESS);
 	}
-	if (!why.no && snap_gen_open(s, x->capture, SNAP_UNLOCKED, 0, &g, &why) == 0 &&
-	    g.m.memory.form == SNAP_FORM_MEM)
-		(void)!snap_may_load(&g.m, &why);
-	if (!why.no && !sleeps)
-		(void)err_kind(&why, ERR_STATE, "the disks may have gone on without it");
-	if (g.dir >= 0 && !g.m.quiesced)
-		base_cut(x->capture_note, sizeof(x->capture_note), "%s", CAPTURE_RESTLESS);
 	base_cut(x->capture_bad, sizeof(x->capture_bad), "%s", why.msg);
 }
 
@@ -81,7 +90,7 @@ static int fill(const struct address *a, struct explain *x, struct err *e)
 	memcpy(x->status_since, i.status_since, sizeof(x->status_since));
 	memcpy(x->cold, i.cold, sizeof(x->cold));
 	base_cut(x->next_parent, sizeof(x->next_parent), "%s", i.diff_base.ref);
-	look_at_capture(&s, x);
+	look_at_capture(a, &s, x);
 	if (load(&s, START_FILE, start_fields, &x->start, e) < 0 ||
 	    load(&s, SLEEP_FILE, sleep_fields, &x->sleep, e) < 0)
 		return -e->no;

@@ -191,6 +191,30 @@ full() {
 	[ "$(jq -r .composed_from "$snapshots/gen-2/manifest.json")" = gen-1 ]
 }
 
+@test "explain says of what does not fit here what a wake says, and changes nothing" {
+	local change told
+	full
+	afresh
+	[ "$(step explain "$vm" | jq -c '[.capture, .capture_bad, .capture_note]')" = '["gen-1",null,null]' ]
+	reseal "$snapshots/gen-1" 'del(.quiesced)'
+	[[ $(step explain "$vm" | jq -r '[.capture_bad, .capture_note] | map(tostring) | join(" ")') == "null "*"not at rest"* ]]
+	for change in '.machine.cpu.model += 1' '.machine.host_kernel = "6.0"' '.machine.vmm_version = "9.9"' \
+		'.machine.vcpus = 2' '.machine.devices = []' '.machine.revision_hash = "abcdef"' \
+		'.guest.mac = "02:fc:00:07:00:09"' '.guest.disks[0].identity = "another"' '.spent = true | .spent_at = .created_at'; do
+		afresh
+		reseal "$snapshots/gen-1" "$change"
+		before=$(digest)
+		told=$(step explain "$vm" | jq -r .capture_bad)
+		echo "$change: $told" >&2
+		[ "$(digest)" = "$before" ]
+		[ "$told" != null ]
+		[[ $(wakes) == "${told:0:150}"* ]]
+	done
+	afresh
+	touch "$instance/volumes/data.ext4"
+	[[ $(step explain "$vm" | jq -r .capture_bad) == *"guest: disks: "* ]]
+}
+
 @test "manifest and link: whatever is wrong with them, everybody sees it" {
 	full
 	each_length gen-1/manifest.json manifest.json "${all[@]}"
