@@ -84,6 +84,22 @@ struct qemu_stats {
 int qemu_stats(struct qemu *q, struct qemu_stats *ret, struct err *e) MUST_CHECK;
 void qemu_free(struct qemu *q); // ends QEMU and waits for it
 void qemu_config_clear(struct qemu_config *c);
+// What a state depends on beside mvm-fc-qemu: another QEMU does not take it, and where the
+// time-stamp counter runs at another rate the guest's clock would run wrong.
+struct qemu_host {
+	char version[128]; // "7.2.22 (package)"
+	uint64_t tsc_khz;
+};
+int qemu_host(struct qemu_host *ret, struct err *e) MUST_CHECK;		     // here
+int qemu_host_of(int file, struct qemu_host *ret, struct err *e) MUST_CHECK; // of a state file
+// Two measurements of one rate differ by some 10 in a million; hosts of one model by hundreds.
+#define QEMU_TSC_SLACK_PPM 500
+static inline bool qemu_tsc_same(uint64_t state_khz, uint64_t here_khz)
+{
+	uint64_t apart = here_khz > state_khz ? here_khz - state_khz : state_khz - here_khz;
+
+	return apart <= state_khz * QEMU_TSC_SLACK_PPM / 1000000;
+}
 // The format of state files that qemu_snapshot writes and qemu_load takes, "1.0.0".
 extern const char qemu_format[];
 // 0 when file (taken over) is a whole state file of that format.

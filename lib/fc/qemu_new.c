@@ -10,13 +10,13 @@
 
 #define CALL_MS 5000
 
-static char *find_program(const char *name)
+char *qemu_program(void)
 {
 	const char *path = getenv("PATH");
 
 	for (const char *at = path ? path : "/usr/bin:/bin"; *at;) {
 		size_t len = strcspn(at, ":");
-		char *full = base_printf("%.*s/%s", (int)len, at, name);
+		char *full = base_printf("%.*s/" QEMU_PROGRAM, (int)len, at);
 
 		if (*full == '/' && access(full, X_OK) == 0)
 			return full;
@@ -75,9 +75,9 @@ static int set_up(struct qemu *q, struct err *e)
 	return err_kind(e, ERR_UNAVAILABLE, "only x86-64 is supported");
 #endif
 	q->kvm = (accel == QEMU_ACCEL_AUTO ? qemu_accel_usable() : accel) == QEMU_ACCEL_KVM;
-	q->program = find_program("qemu-system-x86_64");
+	q->program = qemu_program();
 	if (!q->program)
-		return err_kind(e, ERR_UNAVAILABLE, "qemu-system-x86_64 is not on PATH");
+		return err_kind(e, ERR_UNAVAILABLE, QEMU_PROGRAM " is not on PATH");
 	if (q->env.confined.on && make_empty(q, e) < 0)
 		return -e->no;
 	raise_limit();

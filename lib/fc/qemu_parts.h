@@ -82,6 +82,8 @@ int qmp_call(struct qmp *m, const char *command, const char *args, int fd, int t
 	     struct codec_node **ret, struct err *e) MUST_CHECK;
 // Delivers what has come, without waiting: the events before an end.
 void qmp_drain(struct qmp *m);
+#define QEMU_PROGRAM "qemu-system-x86_64"
+char *qemu_program(void);		      // its path, to be freed; NULL: there is none on PATH
 const char *qmp_version(const struct qmp *m); // "7.2.22 (package)"
 
 // --- the process

@@ -11,8 +11,6 @@
 
 #define CALL_MS	   5000
 #define MIGRATE_MS 30000
-// Two measurements of one rate differ by some 10 in a million; hosts of one model by hundreds.
-#define TSC_SLACK_PPM 500
 
 // "completed", "failed", "active"...; the reason of a failure in e.
 static int migrate_status(struct qemu *q, char out[32], struct err *e)
@@ -117,12 +115,11 @@ static int check_doc(const struct qemu *q, const struct qemu_doc *d, struct err 
 static int check_host(struct qemu *q, const struct qemu_doc *d, struct err *e)
 {
 	uint64_t khz = qemu_tsc_khz(&q->tsc);
-	uint64_t apart = khz > d->tsc_khz ? khz - d->tsc_khz : d->tsc_khz - khz;
 
 	if (!str_eq(d->qemu, qmp_version(q->qmp)))
 		return err_kind(e, ERR_CONFLICT, "the state is of QEMU %s, this is %s", d->qemu,
 				qmp_version(q->qmp));
-	if (apart > d->tsc_khz * TSC_SLACK_PPM / 1000000)
+	if (!qemu_tsc_same(d->tsc_khz, khz))
 		return err_kind(e, ERR_CONFLICT,
 				"the state is of a host with a TSC of %llu kHz, this one has %llu",
 				(unsigned long long)d->tsc_khz, (unsigned long long)khz);

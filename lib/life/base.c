@@ -7,6 +7,7 @@
 #include "audit/audit.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "fc/qemu.h"
 #include "life/base_impl.h"
 #include "life/capture.h"
 #include "snap/list.h"
@@ -102,6 +103,14 @@ int base_guest(const struct base *b, const struct address *a, struct snap_guest 
 
 // --- made
 
+// A base is named by all that it was taken on but for the rate, of which two readings differ.
+static int check_rate(const struct base *b, const struct snap_gen *g, struct err *e)
+{
+	if (!g->m.machine.tsc_khz || qemu_tsc_same(g->m.machine.tsc_khz, b->machine.tsc_khz))
+		return 0;
+	return err_kind(e, ERR_DAMAGED, "%s: it is of a host with another TSC", g->ref);
+}
+
 // Kind missing when there is none, damaged when what is there is no good; read: all of it is read.
 static int look(const struct base *b, bool read, struct base_result *ret, struct err *e)
 {
@@ -111,7 +120,7 @@ static int look(const struct base *b, bool read, struct base_result *ret, struct
 	struct stat st;
 
 	if (store_open(&s, STORE_POOL, &b->pool, e) < 0 ||
-	    snap_gen_open(&s, b->ref, SNAP_UNLOCKED, 0, &g, e) < 0 ||
+	    snap_gen_open(&s, b->ref, SNAP_UNLOCKED, 0, &g, e) < 0 || check_rate(b, &g, e) < 0 ||
 	    (read && snap_gen_verify(&g, true, &never, NULL, e) < 0))
 		return -e->no;
 	memcpy(ret->ref, g.ref, sizeof(ret->ref));

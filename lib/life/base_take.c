@@ -136,7 +136,11 @@ static int seal(struct take *t, struct err *e)
 		return -e->no;
 	t->m.machine = t->b->machine; // borrowed
 	t->m.quiesced = true;	      // else start has failed
-	r = snap_draft_seal(&t->draft, &t->m, &never, e);
+	r = capture_emulator(t->draft.draft.dir, &t->m.machine, e);
+	if (r == 0 && !str_eq(t->m.machine.emulator, t->b->machine.emulator))
+		r = err_kind(e, ERR_UNAVAILABLE, "QEMU became another meanwhile");
+	if (r == 0)
+		r = snap_draft_seal(&t->draft, &t->m, &never, e);
 	t->m.machine = (struct snap_machine){ 0 };
 	return r;
 }

@@ -11,7 +11,7 @@
 
 #define CAPTURE_STATE  "capture-vmstate" // in the jail, for a load
 #define CAPTURE_MEMORY "capture-mem"
-#define CAPTURE_RESTLESS                                                                      \
+#define CAPTURE_RESTLESS                                                                     \
 	"its guest was not at rest when it was captured: its processes go on before clock, " \
 	"random numbers, address and secrets are right"
 
@@ -29,6 +29,9 @@ struct capture_of {
 int capture_machine(const struct capture_of *c, struct snap_wanted *ret, struct err *e) MUST_CHECK;
 // The machine alone, of the image, VMM and pool: no instance is needed.
 int capture_vm(const struct capture_of *c, struct snap_machine *ret, struct err *e) MUST_CHECK;
+// Of a state that was just written, in dir: what wrote it, which may be older than what is
+// installed by now.
+int capture_emulator(int dir, struct snap_machine *m, struct err *e) MUST_CHECK;
 // An instance's own drives by their sizes; data_bytes 0: it has no data disk.
 void capture_drives(const struct pool *p, uint64_t data_bytes, struct codec_list *to);
 void capture_machine_free(struct snap_wanted *w);
@@ -36,8 +39,8 @@ void capture_machine_free(struct snap_wanted *w);
 // Would a wake find something to load? Not: there is none, it is spent or damaged. Of one that
 // cannot be looked at just now the wake itself has to find out.
 bool capture_there(const struct address *a);
-// What of its manifest a wake would refuse here and now, by the comparison that a wake makes. Nothing
-// is locked or completed, and of its files nothing is read.
+// What of its manifest a wake would refuse here and now, by the comparison that a wake makes.
+// Nothing is locked or completed, and of its files nothing is read.
 int capture_fits(const struct address *a, const char *ref, struct snap_gen *ret,
 		 struct err *e) MUST_CHECK;
 // No wake loads what there is: the link goes, and diff_base with it. Then what nobody refers to is

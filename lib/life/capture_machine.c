@@ -12,6 +12,7 @@
 #include "base/proc.h"
 #include "disk/drive.h"
 #include "fc/kvm.h"
+#include "fc/qemu.h"
 #include "guest/proto.h"
 #include "life/prepare.h"
 
@@ -91,6 +92,37 @@ static int program_digest(const char *program, digest_text out, struct err *e)
 	return digest_fd(fd, out, e);
 }
 
+// Firecracker's state is of Firecracker alone.
+static int emulator(const struct capture_of *c, struct snap_machine *m, struct err *e)
+{
+	struct qemu_host here = { .tsc_khz = 0 };
+
+	if (c->vmm->kind != INSTANCE_VMM_QEMU)
+		return 0;
+	if (qemu_host(&here, e) < 0)
+		return -e->no;
+	memcpy(m->emulator, here.version, sizeof(m->emulator));
+	m->tsc_khz = here.tsc_khz;
+	return 0;
+}
+
+int capture_emulator(int dir, struct snap_machine *m, struct err *e)
+{
+	cleanup_fd int fd = -1;
+	struct qemu_host of = { .tsc_khz = 0 };
+
+	if (m->vmm != INSTANCE_VMM_QEMU)
+		return 0;
+	fd = openat(dir, SNAP_VMSTATE, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "open " SNAP_VMSTATE);
+	if (qemu_host_of(fd, &of, e) < 0)
+		return err_wrap(e, SNAP_VMSTATE);
+	memcpy(m->emulator, of.version, sizeof(m->emulator));
+	m->tsc_khz = of.tsc_khz;
+	return 0;
+}
+
 static int machine(const struct capture_of *c, struct snap_machine *m, struct err *e)
 {
 	m->vmm = (int)c->vmm->kind;
@@ -101,7 +133,7 @@ static int machine(const struct capture_of *c, struct snap_machine *m, struct er
 	base_cut(m->vmm_version, sizeof(m->vmm_version), "%s", c->vmm->version);
 	base_cut(m->accel, sizeof(m->accel), "%s", accel_of(c->vmm));
 	if (snap_machine_host(m, e) < 0 || program_digest(c->vmm->program, m->vmm_sha256, e) < 0 ||
-	    state_format(c->vmm->program, m->state_format, e) < 0 ||
+	    state_format(c->vmm->program, m->state_format, e) < 0 || emulator(c, m, e) < 0 ||
 	    shared_drives(c->revision, &m->devices, e) < 0)
 		return -e->no;
 	(void)add(&m->devices, "net", PREPARE_NET, 0);

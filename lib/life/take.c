@@ -201,5 +201,7 @@ int take_memory(struct take *t, bool delta, struct err *e)
 {
 	if (sync_data(t, e) < 0 || describe(t, e) < 0)
 		return -e->no;
-	return create(t, delta, e);
+	if (create(t, delta, e) < 0)
+		return -e->no;
+	return capture_emulator(t->draft.draft.dir, &t->m.machine, e);
 }

@@ -47,9 +47,11 @@ static void sha_text(const struct buf *text, digest_text out)
 void snap_base_ref(const struct snap_machine *m, snap_ref out)
 {
 	cleanup_buf struct buf text = BUF_INIT;
+	struct snap_machine same = *m; // its list stays m's
 	digest_text hash;
 
-	codec_print(snap_machine_fields, m, &text);
+	same.tsc_khz = 0; // each measurement is another
+	codec_print(snap_machine_fields, &same, &text);
 	sha_text(&text, hash);
 	base_cut(out, sizeof(snap_ref), "base-%.*s", BASE_DIGITS, hash);
 }
@@ -157,7 +159,8 @@ int snap_manifest_parse(const char *text, size_t len, struct snap_manifest *ret,
 
 static int damaged(struct err *e)
 {
-	if (e->kind == ERR_CONFLICT || e->kind == ERR_STATE) // whole, and not for here
+	// Whole, and not for here, or not now.
+	if (e->kind == ERR_CONFLICT || e->kind == ERR_STATE || e->kind == ERR_UNAVAILABLE)
 		return -e->no;
 	(void)err_wrap(e, SNAP_MANIFEST ": damaged");
 	return err_hint(e, "nothing was changed; put a good copy of the file back, or remove the "

@@ -59,6 +59,9 @@ struct snap_machine {
 	bool pci;
 	uint32_t agent_protocol;
 	struct codec_list devices; // struct snap_device
+	// Of mvm-fc-qemu, which no other takes a state of; else "" and 0. Left out: not known.
+	char emulator[128]; // version of QEMU
+	uint64_t tsc_khz;   // as it was measured: the same rate is not the same number
 };
 
 struct snap_guest {
@@ -135,8 +138,10 @@ int snap_manifest_sealed(const struct snap_manifest *m, struct err *e) MUST_CHEC
 void snap_manifest_print(struct snap_manifest *m, struct buf *out);
 
 // May it be loaded on what is wanted? Each row of the two tables is compared, nothing is left out:
-// the first that differs is named, with both values. Then the release is looked up and the seal
-// compared. m comes from snap_manifest_parse, so that a field which was changed is named.
+// the first that differs is named, with both values. What an operator can put right (emulator,
+// tsc_khz) comes behind all else and is kind unavailable: the capture is good where that is right.
+// Then the release is looked up and the seal compared. m comes from snap_manifest_parse, so that a
+// field which was changed is named.
 struct snap_wanted {
 	struct snap_machine machine;
 	struct snap_guest guest;

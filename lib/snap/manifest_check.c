@@ -5,6 +5,7 @@
 
 #include "base/fd.h"
 #include "base/num.h"
+#include "fc/qemu.h"
 #include "fc/version.h"
 #include "snap/manifest.h"
 
@@ -37,13 +38,47 @@ static int compare(const struct field *tab, const char *what, const void *have, 
 	return 0;
 }
 
+// The capture is good: it is this host that has to become what it was again. What does not say what
+// it needs is compared by the VMM alone.
+static int compare_qemu(const struct snap_machine *have, const struct snap_machine *want,
+			struct err *e)
+{
+	if (have->emulator[0] && !str_eq(have->emulator, want->emulator)) {
+		(void)err_kind(e, ERR_UNAVAILABLE,
+			       "machine: emulator: the capture is of QEMU %s, here it is %s",
+			       have->emulator, want->emulator[0] ? want->emulator : "none");
+		return err_hint(e, "install that QEMU again; or 'mvm instance start --cold', which "
+				   "gives up the memory");
+	}
+	if (!have->tsc_khz || qemu_tsc_same(have->tsc_khz, want->tsc_khz))
+		return 0;
+	(void)err_kind(e, ERR_UNAVAILABLE,
+		       "machine: tsc_khz: the capture is of a host with a TSC of %llu kHz, this "
+		       "one has %llu",
+		       (unsigned long long)have->tsc_khz, (unsigned long long)want->tsc_khz);
+	return err_hint(e, "wake it where it slept; or 'mvm instance start --cold', which gives up "
+			   "the memory");
+}
+
+static int compare_all(const struct snap_manifest *m, const struct snap_wanted *wanted,
+		       struct err *e)
+{
+	struct snap_machine want = wanted->machine; // its list stays wanted's
+
+	memcpy(want.emulator, m->machine.emulator, sizeof(want.emulator));
+	want.tsc_khz = m->machine.tsc_khz;
+	if (compare(snap_machine_fields, "machine", &m->machine, &want, e) < 0 ||
+	    compare(snap_guest_fields, "guest", &m->guest, &wanted->guest, e) < 0)
+		return -e->no;
+	return compare_qemu(&m->machine, &wanted->machine, e);
+}
+
 int snap_manifest_check(const struct snap_manifest *m, const struct snap_wanted *wanted,
 			struct err *e)
 {
 	const struct snap_machine *vm = &m->machine;
 
-	if (compare(snap_machine_fields, "machine", vm, &wanted->machine, e) < 0 ||
-	    compare(snap_guest_fields, "guest", &m->guest, &wanted->guest, e) < 0)
+	if (compare_all(m, wanted, e) < 0)
 		return -e->no;
 	if (snap_release_check(vm->vmm, vm->vmm_version, SNAP_USE_LOAD, vm->mem_mib, e) < 0)
 		return err_wrap(e, "machine: vmm_version");

@@ -97,6 +97,11 @@ const struct field snap_machine_fields[] = {
 	{ FIELD_SLOT(struct snap_machine, devices, struct codec_list), .kind = KIND_LIST,
 	  .flags = FIELD_REQUIRED, .sub = device_fields, .item_size = sizeof(struct snap_device),
 	  .max = SNAP_DEVICES, .doc = "devices, in order" },
+	{ FIELD_SLOT(struct snap_machine, emulator, char[128]), .kind = KIND_TEXT,
+	  .flags = FIELD_OMIT_EMPTY, .doc = "of mvm-fc-qemu: version of QEMU" },
+	{ FIELD_SLOT(struct snap_machine, tsc_khz, uint64_t), .kind = KIND_UINT,
+	  .flags = FIELD_OMIT_EMPTY, .max = 1ULL << 40,
+	  .doc = "of mvm-fc-qemu: rate of the host's time-stamp counter" },
 	FIELD_END
 };
 

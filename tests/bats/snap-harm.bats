@@ -191,6 +191,52 @@ full() {
 	[ "$(jq -r .composed_from "$snapshots/gen-2/manifest.json")" = gen-1 ]
 }
 
+# A QEMU that says so, in front of the one that is there.
+another_qemu() { # VERSION
+	mkdir -p "$BATS_TEST_TMPDIR/bin"
+	printf '#!/bin/sh\necho "QEMU emulator version %s"\n' "$1" >"$BATS_TEST_TMPDIR/bin/qemu-system-x86_64"
+	chmod +x "$BATS_TEST_TMPDIR/bin/qemu-system-x86_64"
+}
+
+@test "8: a capture of another QEMU stays, says what it needs, and is loaded when that is there" {
+	local real path=$PATH khz
+	full
+	real=$(qemu-system-x86_64 --version | sed -n '1s/^QEMU emulator version //p')
+	afresh
+	reseal "$snapshots/gen-1" ".machine.emulator = \"$real\""
+	[ "$(wakes)" = load ]
+	khz=$(jq .tsc_khz "$MVM_RUN_DIR/qemu-host.json")
+	((khz > 100000))
+	afresh
+	reseal "$snapshots/gen-1" ".machine.emulator = \"$real\" | .machine.tsc_khz = $khz"
+	[ "$(wakes)" = load ]
+	for version in '99.1.0 (Debian 1:99.1+dfsg-1)' 99.2.0; do
+		another_qemu "$version"
+		PATH=$BATS_TEST_TMPDIR/bin:$path
+		afresh
+		reseal "$snapshots/gen-1" ".machine.emulator = \"$real\" | .machine.tsc_khz = $khz"
+		refuses 8 step prepare "$vm"
+		[[ $stderr == *"machine: emulator: the capture is of QEMU $real, here it is $version"* ]]
+		end_of_start
+		[ "$(mvm-instance info "$vm" | jq -r '[.status, .cold] | map(tostring) | join(" ")')" = "sleeping null" ]
+		[ "$(jq .spent "$snapshots/gen-1/manifest.json")" = false ]
+		[[ $(step explain "$vm" | jq -r .capture_bad) == *"emulator"* ]]
+		PATH=$path
+		[ "$(wakes)" = load ]
+	done
+	afresh
+	reseal "$snapshots/gen-1" ".machine.tsc_khz = $((khz + khz / 1000))"
+	refuses 8 step prepare "$vm"
+	[[ $stderr == *"machine: tsc_khz: the capture is of a host with a TSC of "* ]]
+	end_of_start
+	[ "$(readlink "$snapshots/delta")" = gen-1 ]
+	# one that says nothing of a version
+	printf '#!/bin/sh\necho hello\n' >"$BATS_TEST_TMPDIR/bin/qemu-system-x86_64"
+	PATH=$BATS_TEST_TMPDIR/bin:$path
+	refuses 1 step prepare "$vm"
+	[[ $stderr == *"qemu-system-x86_64 --version: "* ]]
+}
+
 @test "explain says of what does not fit here what a wake says, and changes nothing" {
 	local change told
 	full

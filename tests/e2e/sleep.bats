@@ -254,6 +254,26 @@ drift() { # ADDRESS
 	clean_data "$vm"
 }
 
+@test "after QEMU was upgraded a sleeper stays what it is, and wakes when the former QEMU is there again" {
+	vm=$(alive)
+	n=$(count "$vm")
+	mvm-instance sleep "$vm"
+	if [[ $(field "$vm" .vmm) == qemu ]]; then
+		[[ $(mvm-snap info "$vm" gen-1 | jq -r .machine.emulator) == "$(qemu-system-x86_64 --version | sed -n '1s/^QEMU emulator version //p')" ]]
+		mkdir "$BATS_TEST_TMPDIR/bin"
+		printf '#!/bin/sh\necho QEMU emulator version 99.1.0\n' >"$BATS_TEST_TMPDIR/bin/qemu-system-x86_64"
+		chmod +x "$BATS_TEST_TMPDIR/bin/qemu-system-x86_64"
+		PATH=$BATS_TEST_TMPDIR/bin:$PATH refuses 8 mvm-instance wake "$vm"
+		[[ $stderr == *"machine: emulator: "*"99.1.0"* ]]
+		[[ $(field "$vm" '[.status, .cold, .op] | map(tostring) | join(" ")') == "sleeping null null" ]]
+		[[ $(captures "$vm" '.[0].spent') == false ]]
+	fi
+	mvm-instance wake "$vm"
+	[[ $(field "$vm" .cold) == null ]]
+	whole "$vm"
+	counts_on "$vm" "$n"
+}
+
 @test "a VMM that refuses its capture, and a guest that does not answer, end in a cold start" {
 	vm=$(alive)
 	for point in life-load-spent life-load-loaded life-load-repaired life-commit-drives life-commit-attached; do

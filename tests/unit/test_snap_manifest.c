@@ -65,7 +65,7 @@ TEST(every_field_that_is_changed_is_refused_and_named)
 {
 	each_leaf(snap_manifest_fields, 0, "", try_field);
 	CHECK_INT(sealed, COUNT(by_seal));
-	CHECK_INT(named, 42);
+	CHECK_INT(named, 44);
 }
 
 // One that was written before there was such a field still fits its seal.
@@ -161,6 +161,57 @@ TEST(a_refusal_says_what_differs_and_how)
 	CHECK(snap_manifest_check(&m, &w, &e) < 0);
 	CHECK_STR(e.msg, "guest: mac: the capture has \"02:fc:00:07:00:03\", here it is "
 			 "\"02:fc:00:07:00:04\"");
+}
+
+TEST(another_qemu_or_rate_is_refused_until_it_is_put_right)
+{
+	static const struct {
+		uint64_t have, here;
+		bool good;
+	} rates[] = {
+		{ 2000000, 2000000, true },  { 2000000, 2001000, true },
+		{ 2000000, 1999000, true },  { 2000000, 2001001, false },
+		{ 2000000, 1998999, false }, { 2000000, 0, false },
+		{ 0, 2000000, true }, // it does not say
+	};
+	cleanup_manifest struct snap_manifest m = { 0 };
+	cleanup_wanted struct snap_wanted w = { 0 };
+	struct err e = { 0 };
+	snap_ref a, b;
+
+	whole(&m);
+	wanted_by(&w);
+	for (size_t i = 0; i < COUNT(rates); i++) {
+		cleanup_buf struct buf text = BUF_INIT;
+
+		m.machine.tsc_khz = rates[i].have;
+		w.machine.tsc_khz = rates[i].here;
+		snap_manifest_print(&m, &text); // which seals it
+		if ((load_text(&text, &w, &e) == 0) != rates[i].good ||
+		    (!rates[i].good && (e.kind != ERR_UNAVAILABLE || !strstr(e.msg, "tsc_khz"))))
+			tap_fail(__FILE__, __LINE__, "row %zu: %s", i, e.msg);
+		err_clear(&e);
+	}
+	w.machine.tsc_khz = 0;
+	snap_base_ref(&m.machine, a);
+	m.machine.tsc_khz = 2000000;
+	snap_base_ref(&m.machine, b);
+	CHECK_STR(a, b); // by the rate no base is another
+	m.machine.tsc_khz = 0;
+	CHECK(COPY(w.machine.emulator, "8.0.0 ()") == 0);
+	must(snap_manifest_check(&m, &w, &e), &e); // it does not say
+	CHECK(COPY(m.machine.emulator, "7.2.22 (Debian)") == 0);
+	CHECK(snap_manifest_check(&m, &w, &e) < 0 && e.kind == ERR_UNAVAILABLE);
+	CHECK_STR(e.msg, "machine: emulator: the capture is of QEMU 7.2.22 (Debian), here it is "
+			 "8.0.0 ()");
+	CHECK(strstr(e.hint, "--cold") != NULL);
+	snap_base_ref(&m.machine, b);
+	CHECK(!str_eq(a, b));
+	// what cannot be put right comes first
+	err_clear(&e);
+	w.guest.cidr++;
+	CHECK(snap_manifest_check(&m, &w, &e) < 0 && e.kind == ERR_CONFLICT);
+	CHECK(strstr(e.msg, "guest: cidr") != NULL);
 }
 
 TEST(releases_that_are_known_to_be_bad_are_not_used_for_it)
