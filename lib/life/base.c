@@ -187,6 +187,23 @@ int base_make(const struct address *pool, int wait_ms, struct base_result *ret, 
 	return base_open(pool, &b, e) < 0 ? -e->no : make(&b, true, wait_ms, ret, e);
 }
 
+// What a start would use is known where there are an image and a VMM; else all of the image stay.
+int base_gc(const struct store *s, bool dry_run, struct codec_list *rows, struct err *e)
+{
+	cleanup_base struct base b = { .ref = "" };
+	struct err unknown = { 0 };
+	struct address a;
+
+	if (s->level != STORE_POOL)
+		return snap_gc(s, NULL, dry_run, rows, e);
+	if (address_parse(s->name, ADDRESS_POOL, ADDRESS_POOL, &a, e) < 0)
+		return -e->no;
+	if (base_open(&a, &b, &unknown) == 0)
+		return snap_gc_bases(s, b.ref, dry_run, rows, e);
+	log_info(s->name, "what its base is called is not known: %s", unknown.msg);
+	return snap_gc(s, NULL, dry_run, rows, e);
+}
+
 static bool wants_base(const struct instance *i, const struct pool *p)
 {
 	return p->start_from == POOL_START_TEMPLATE && i->role != INSTANCE_ROLE_TEMPLATE;

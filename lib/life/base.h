@@ -31,3 +31,6 @@ int base_before_start(const struct address *a, int wait_ms, struct err *ret_none
 // prepare: has this run go on from the base. What is wrong with it is *ret_refused, and the run is
 // a boot.
 int base_prepare(struct plan *p, struct err *ret_refused, struct err *e) MUST_CHECK;
+// Under the lock of s, an instance or a pool: snap_gc, of a pool with what its base is called here
+// and now.
+int base_gc(const struct store *s, bool dry_run, struct codec_list *rows, struct err *e) MUST_CHECK;

@@ -146,12 +146,12 @@ static int seal(struct take *t, struct err *e)
 }
 
 // Those that nobody needs any more go, now that there is another.
-static void sweep_bases(const struct store *s)
+static void sweep_bases(const struct store *s, const char *here)
 {
 	struct codec_list rows = { 0 };
 	struct err e = { 0 };
 
-	if (snap_gc(s, NULL, false, &rows, &e) < 0)
+	if (snap_gc_bases(s, here, false, &rows, &e) < 0)
 		log_warn(s->name, "%s", e.msg);
 	codec_free_list(gc_row_fields, sizeof(struct gc_row), &rows);
 }
@@ -168,7 +168,7 @@ static int commit(struct take *t, struct err *e)
 		return audit_note_failed(&t->b->pool, AUDIT_SNAPSHOT_CREATED, NULL, e);
 	if (fault_point("base-committed"))
 		return err_sys(e, "fault");
-	sweep_bases(&s);
+	sweep_bases(&s, t->b->ref);
 	return 0;
 }
 

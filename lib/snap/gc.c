@@ -216,7 +216,7 @@ static void plan_free(struct plan *p)
 	*p = (struct plan){ 0 };
 }
 
-static int plan_items(const struct store *s, struct plan *p, struct err *e)
+static int plan_items(const struct store *s, const char *here, struct plan *p, struct err *e)
 {
 	char image[65] = "";
 	struct address a;
@@ -238,11 +238,13 @@ static int plan_items(const struct store *s, struct plan *p, struct err *e)
 		it->left = r->left;
 		it->current_image =
 			r->kind == SNAP_BASE && image[0] && str_eq(r->revision_hash, image);
+		if (here)
+			it->current_image = r->kind == SNAP_BASE && str_eq(r->ref, here);
 	}
 	return 0;
 }
 
-static int plan_make(const struct store *s, struct plan *p, struct err *e)
+static int plan_make(const struct store *s, const char *here, struct plan *p, struct err *e)
 {
 	struct gc_refs refs = { .current = p->refs.current }; // filled below
 	int r;
@@ -252,7 +254,7 @@ static int plan_make(const struct store *s, struct plan *p, struct err *e)
 				   : refs_held(s, &p->refs, e);
 	if (r == 0 && s->level == STORE_INSTANCE)
 		r = snap_current(s, p->refs.current, e);
-	if (r < 0 || snap_list(s, &p->rows, e) < 0 || plan_items(s, p, e) < 0)
+	if (r < 0 || snap_list(s, &p->rows, e) < 0 || plan_items(s, here, p, e) < 0)
 		return -e->no;
 	refs.used = (const snap_ref *)p->refs.items;
 	refs.used_len = p->refs.len;
@@ -270,7 +272,7 @@ static enum gc_why why_of(const struct plan *p, const char *ref)
 }
 
 // Locked, looked at once more, removed.
-static int remove_one(const struct store *s, struct gc_row *row, struct err *e)
+static int remove_one(const struct store *s, const char *here, struct gc_row *row, struct err *e)
 {
 	cleanup_fd int lock = snap_gen_lock(s, row->ref, 0, e);
 	struct plan again = { 0 };
@@ -281,7 +283,7 @@ static int remove_one(const struct store *s, struct gc_row *row, struct err *e)
 		base_cut(row->why, sizeof(row->why), "busy");
 		return 0;
 	}
-	r = lock < 0 ? lock : plan_make(s, &again, e);
+	r = lock < 0 ? lock : plan_make(s, here, &again, e);
 	if (r == 0 && why_of(&again, row->ref) != GC_UNUSED)
 		base_cut(row->why, sizeof(row->why), "%s", gc_why_names[why_of(&again, row->ref)]);
 	else if (r == 0)
@@ -292,8 +294,8 @@ static int remove_one(const struct store *s, struct gc_row *row, struct err *e)
 	return r;
 }
 
-static int act(const struct store *s, const struct plan *p, const char *only, bool dry_run,
-	       struct codec_list *rows, struct err *e)
+static int act(const struct store *s, const char *here, const struct plan *p, const char *only,
+	       bool dry_run, struct codec_list *rows, struct err *e)
 {
 	for (size_t i = 0; i < p->rows.len; i++) {
 		const struct snap_row *r = (const struct snap_row *)p->rows.items + i;
@@ -306,14 +308,14 @@ static int act(const struct store *s, const struct plan *p, const char *only, bo
 		base_cut(row->ref, sizeof(row->ref), "%s", r->ref);
 		base_cut(row->why, sizeof(row->why), "%s", gc_why_names[p->why[i]]);
 		row->allocated = r->allocated;
-		if (p->why[i] == GC_UNUSED && !dry_run && remove_one(s, row, e) < 0)
+		if (p->why[i] == GC_UNUSED && !dry_run && remove_one(s, here, row, e) < 0)
 			return -e->no;
 	}
 	return 0;
 }
 
-int snap_gc(const struct store *s, const char *only, bool dry_run, struct codec_list *rows,
-	    struct err *e)
+static int collect(const struct store *s, const char *here, const char *only, bool dry_run,
+		   struct codec_list *rows, struct err *e)
 {
 	struct refs ignored = { 0 };
 	const struct leftovers sweep = {
@@ -327,11 +329,24 @@ int snap_gc(const struct store *s, const char *only, bool dry_run, struct codec_
 		r = each_leftover(&sweep, e);
 	refs_free(&ignored);
 	if (r == 0)
-		r = plan_make(s, &p, e);
+		r = plan_make(s, here, &p, e);
 	if (r == 0)
-		r = act(s, &p, only, dry_run, rows, e);
+		r = act(s, here, &p, only, dry_run, rows, e);
 	plan_free(&p);
 	return r;
+}
+
+int snap_gc(const struct store *s, const char *only, bool dry_run, struct codec_list *rows,
+	    struct err *e)
+{
+	return collect(s, NULL, only, dry_run, rows, e);
+}
+
+int snap_gc_bases(const struct store *s, const char *here, bool dry_run, struct codec_list *rows,
+		  struct err *e)
+{
+	assert(s->level == STORE_POOL);
+	return collect(s, here, NULL, dry_run, rows, e);
 }
 
 // --- a base that is no good

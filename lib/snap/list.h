@@ -44,6 +44,11 @@ extern const struct field gc_row_fields[];
 // manifest; so it is read in that order.
 int snap_gc(const struct store *s, const char *only, bool dry_run, struct codec_list *rows,
 	    struct err *e) MUST_CHECK;
+// The same for a pool whose starts use the base called here and no other: one of the same image
+// that was taken by another VMM, on another kernel or CPU, goes as well. snap_gc keeps all of the
+// image.
+int snap_gc_bases(const struct store *s, const char *here, bool dry_run, struct codec_list *rows,
+		  struct err *e) MUST_CHECK;
 // A base that is damaged, under the lock of its pool: removed, so that another can be taken. Kind
 // state while a delta may be laid over it, unavailable while it is loaded.
 int snap_base_remove(const struct store *s, const char *ref, struct err *e) MUST_CHECK;

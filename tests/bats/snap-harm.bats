@@ -191,6 +191,18 @@ full() {
 	[ "$(jq -r .composed_from "$snapshots/gen-2/manifest.json")" = gen-1 ]
 }
 
+@test "gc keeps the base that starts would use here, not one of the image that was taken elsewhere" {
+	local ref=0123456789abcdef0123456789abcdef
+	base $ref 1=1
+	reseal "$pool/snapshots/base-$ref" ".machine.revision_hash = \"$(basename "$(readlink "$pool/artifacts/current")")\""
+	why_of() { mvm-snap gc acme/web --dry-run | jq -r '.[0] | .ref + " " + .why'; }
+	[ "$(why_of)" = "base-$ref unused" ]
+	# which one that is, is not known
+	[ "$(MVM_VMM=none why_of)" = "base-$ref image" ]
+	[ "$(mvm-snap gc acme/web | jq -r '.[0].removed')" = true ]
+	[ ! -e "$pool/snapshots/base-$ref" ]
+}
+
 # A QEMU that says so, in front of the one that is there.
 another_qemu() { # VERSION
 	mkdir -p "$BATS_TEST_TMPDIR/bin"

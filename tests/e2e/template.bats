@@ -249,6 +249,28 @@ started_from() { # ADDRESS: the base that it went on from
 	mvm-pool-build build acme/mould --from "$MVM_IMAGE"
 }
 
+@test "of one image the base of another kernel, VMM or CPU goes when nobody refers to it" {
+	mvm-snap base acme/mould
+	ref=$(base_of)
+	vm=$(new_instance acme/mould)
+	up "$vm"
+	other=base-00000000000000000000000000000000
+	cp -a --sparse=always "$pool/snapshots/$ref" "$pool/snapshots/$other"
+	why_of() { mvm-snap gc acme/mould "$@" | jq -r 'map(select(.ref | startswith("base-")) | "\(.ref) \(.why) \(.removed)") | sort | join(", ")'; }
+	# somebody runs from it
+	record=$pool/instances/${vm##*/}/instance.json
+	runs_from() { jq -c --arg r "$1" '.diff_base.ref = $r' "$record" >"$BATS_TEST_TMPDIR/i" && cat "$BATS_TEST_TMPDIR/i" >"$record"; }
+	runs_from "$other"
+	[[ $(why_of) == "$other diff-base false, $ref image false" ]]
+	runs_from "$ref"
+	[[ $(why_of --dry-run) == "$other unused false, $ref diff-base false" ]]
+	[[ $(why_of) == "$other unused true, $ref diff-base false" ]]
+	[[ $(base_of) == "$ref" ]]
+	mvm-instance sleep "$vm"
+	mvm-instance wake "$vm"
+	[[ $(field "$vm" .cold) == null ]]
+}
+
 @test "killed anywhere: nothing is left of the template by the next one, and the base is whole" {
 	mvm-instance list acme/mould >/dev/null
 	for point in base-begun base-started base-paused base-taken snap-seal base-committed; do
