@@ -129,3 +129,20 @@ killed_at() {
 	# shellcheck disable=SC2154 # set by run
 	[[ $status != 0 ]]
 }
+
+# Milliseconds by which the guest's clock is behind; half of a command's way there and back is the slack.
+drift() { # ADDRESS
+	local before after
+	before=$(date +%s%N)
+	guest "$1" adjtimex >"$BATS_TEST_TMPDIR/time"
+	after=$(date +%s%N)
+	awk -v b="$before" -v a="$after" '/tv_sec:/ { s = $2 } /tv_usec:/ { u = $2 }
+		END { printf "%d %d\n", (b + a) / 2e6 - s * 1000 - u / 1000, (a - b) / 2e6 }' "$BATS_TEST_TMPDIR/time"
+}
+
+on_time() { # ADDRESS: within 50 ms
+	local behind slack
+	read -r behind slack < <(drift "$1")
+	echo "# drift $behind ms, give or take $slack" >&3
+	((behind < 50 + slack && behind > -50 - slack))
+}

@@ -31,16 +31,6 @@ is_cold() { # ADDRESS CAUSE
 	[[ $(mvm-audit list acme --action InstanceStarted -n 1 | jq -r '.[0].detail') == "cold: "*"$2"* ]]
 }
 
-# Milliseconds by which the guest's clock is behind; half of a command's way there and back is the slack.
-drift() { # ADDRESS
-	local before after
-	before=$(date +%s%N)
-	guest "$1" adjtimex >"$BATS_TEST_TMPDIR/time"
-	after=$(date +%s%N)
-	awk -v b="$before" -v a="$after" '/tv_sec:/ { s = $2 } /tv_usec:/ { u = $2 }
-		END { printf "%d %d\n", (b + a) / 2e6 - s * 1000 - u / 1000, (a - b) / 2e6 }' "$BATS_TEST_TMPDIR/time"
-}
-
 @test "warm: the guest stands still in memory, and goes on with the right time" {
 	vm=$(alive)
 	pid=$(vmm_pid "$vm")
@@ -53,8 +43,7 @@ drift() { # ADDRESS
 	[[ $(jq -r '.changed, .status' <<<"$output" | xargs) == "true running" ]]
 	[[ $(vmm_pid "$vm") == "$pid" ]]
 	whole "$vm"
-	read -r behind slack < <(drift "$vm")
-	((behind < 50 + slack && behind > -50 - slack))
+	on_time "$vm"
 	mvm-instance warm "$vm"
 	[[ $(mvm-instance start "$vm" | jq -r .status) == running ]]
 	n=$(count "$vm")
@@ -192,9 +181,7 @@ drift() { # ADDRESS
 	for try in 1 2; do
 		mvm-instance wake "$vm"
 		[[ $(field "$vm" .cold) == null ]]
-		read -r behind slack < <(drift "$vm")
-		echo "# drift $behind ms, give or take $slack" >&3
-		((behind < 50 + slack && behind > -50 - slack))
+		on_time "$vm"
 		guest "$vm" 'cat /run/mvm/boot-id && head -c 32 /dev/urandom | sha256sum' >"$BATS_TEST_TMPDIR/drawn-$try"
 		mvm-instance stop --force "$vm"
 		((try == 1)) || break

@@ -68,9 +68,7 @@ started_from() { # ADDRESS: the base that it went on from
 	for vm in "$a" "$b"; do
 		started_from "$vm" "$ref"
 		guest "$vm" 'head -c 16 /dev/urandom | sha256sum; cat /run/mvm/boot-id' >"$BATS_TEST_TMPDIR/${vm##*/}"
-		now=$(date +%s)
-		behind=$((now - $(guest "$vm" 'date +%s')))
-		((behind > -3 && behind < 3))
+		on_time "$vm"
 		guest "$vm" 'ip -4 addr show dev eth0; cat /sys/class/net/eth0/address; hostname; cat /etc/hosts' >"$BATS_TEST_TMPDIR/net"
 		cat "$BATS_TEST_TMPDIR/net" >&2
 		grep -q "inet $(field "$vm" .net.guest_ip)/24 " "$BATS_TEST_TMPDIR/net"
