@@ -124,18 +124,35 @@ static void seal_of(const struct snap_manifest *m, digest_text out)
 	sha_text(&text, out);
 }
 
+// The marks themselves are what was changed when the seal fits with those of the fields.
+static bool are_marks_changed(const struct snap_manifest *m)
+{
+	struct snap_manifest now = *m; // its lists stay m's
+	digest_text seal;
+
+	snap_manifest_mark(&now);
+	seal_of(&now, seal);
+	return str_eq(seal, m->seal);
+}
+
 int snap_manifest_sealed(const struct snap_manifest *m, struct err *e)
 {
+	char field[128] = "";
 	digest_text seal;
 
 	seal_of(m, seal);
-	if (!str_eq(seal, m->seal))
+	if (str_eq(seal, m->seal))
+		return 0;
+	if (are_marks_changed(m))
+		base_cut(field, sizeof(field), "marks");
+	if (!field[0] && !snap_manifest_changed(m, field, sizeof(field)))
 		return rule(e, "seal", "does not fit: the manifest was changed by somebody else");
-	return 0;
+	return rule(e, field, "does not fit the seal: it was changed by somebody else");
 }
 
 void snap_manifest_print(struct snap_manifest *m, struct buf *out)
 {
+	snap_manifest_mark(m);
 	seal_of(m, m->seal);
 	codec_print(snap_manifest_fields, m, out);
 	buf_char(out, '\n');

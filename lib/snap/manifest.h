@@ -19,6 +19,7 @@
 #define SNAP_STATE_MAX	   (64 * MIB)
 #define SNAP_DEVICES	   32
 #define SNAP_MANIFEST_MODE 0600
+#define SNAP_MARKS	   385 // four digits for each of 96 fields at most
 
 typedef char snap_ref[SNAP_REF];
 
@@ -117,6 +118,7 @@ struct snap_manifest {
 	time_text spent_at;
 	struct snap_file data;	   // of a named one: its pages' digest; no bytes: it has none
 	instance_text cloned_from; // its memory is that one's, and does not know the guest yet
+	char marks[SNAP_MARKS];	   // a few digits for each field, which tell what was changed
 	char seal[65];		   // SHA-256 of the document without it
 };
 extern const struct field snap_manifest_fields[], snap_machine_fields[], snap_guest_fields[];
@@ -134,7 +136,10 @@ int snap_manifest_parse(const char *text, size_t len, struct snap_manifest *ret,
 			struct err *e) MUST_CHECK;
 int snap_manifest_rules(const struct snap_manifest *m, struct err *e) MUST_CHECK;
 int snap_manifest_sealed(const struct snap_manifest *m, struct err *e) MUST_CHECK;
-// With its seal, and a newline.
+// Sets marks. And which field, as a path, is not as it was marked; false when they do not tell.
+void snap_manifest_mark(struct snap_manifest *m);
+bool snap_manifest_changed(const struct snap_manifest *m, char *out, size_t size);
+// With its marks, its seal, and a newline.
 void snap_manifest_print(struct snap_manifest *m, struct buf *out);
 
 // May it be loaded on what is wanted? Each row of the two tables is compared, nothing is left out:

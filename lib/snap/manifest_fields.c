@@ -17,6 +17,11 @@ static int check_sha256(const char *text, struct err *e)
 	return 0;
 }
 
+static int check_hex(const char *text, struct err *e)
+{
+	return text[strspn(text, "0123456789abcdef")] ? err_usage(e, "not hexadecimal") : 0;
+}
+
 // As a directory of the pool is called: what it is a digest of is its builder's affair.
 static int check_revision(const char *text, struct err *e)
 {
@@ -192,6 +197,9 @@ const struct field snap_manifest_fields[] = {
 	{ FIELD_SLOT(struct snap_manifest, cloned_from, instance_text), .kind = KIND_TEXT,
 	  .flags = FIELD_OMIT_EMPTY, .check = store_check_instance,
 	  .doc = "the instance whose memory it is, when its own guest is another" },
+	{ FIELD_SLOT(struct snap_manifest, marks, char[SNAP_MARKS]), .kind = KIND_TEXT,
+	  .flags = FIELD_OMIT_EMPTY, .check = check_hex,
+	  .doc = "four digits for each field: where the seal does not fit, they tell which" },
 	{ FIELD_SLOT(struct snap_manifest, seal, char[65]), .kind = KIND_TEXT,
 	  .flags = FIELD_OMIT_EMPTY, .check = check_sha256, .schema_pattern = HEX,
 	  .doc = "SHA-256 of the document without this field" },

@@ -221,7 +221,7 @@ is_cold() { # ADDRESS CAUSE
 		["damaged"]='truncate -s 100 "$gen/manifest.json"'
 		["vcpus"]='jq -c ".machine.vcpus = 2" "$gen/manifest.json" >"$BATS_TEST_TMPDIR/m" && cat "$BATS_TEST_TMPDIR/m" >"$gen/manifest.json"'
 		["identity"]='debugfs -w -R "rm sum" "$(dir_of "$vm")/volumes/data.ext4" 2>/dev/null; true'
-		["seal"]='jq -c ".spent = true | .spent_at = .created_at" "$gen/manifest.json" >"$BATS_TEST_TMPDIR/m" && cat "$BATS_TEST_TMPDIR/m" >"$gen/manifest.json"'
+		["spent: does not fit the seal"]='jq -c ".spent = true | .spent_at = .created_at" "$gen/manifest.json" >"$BATS_TEST_TMPDIR/m" && cat "$BATS_TEST_TMPDIR/m" >"$gen/manifest.json"'
 		["no capture"]='rm "$(dir_of "$vm")/snapshots/delta"'
 	)
 	for cause in "${!harm[@]}"; do

@@ -310,8 +310,8 @@ static void try_other(const struct field *f, size_t at, const char *path)
 	struct err e = { 0 };
 	int r;
 
-	if (str_eq(path, "seal"))
-		return; // which is made anew
+	if (str_eq(path, "seal") || str_eq(path, "marks"))
+		return; // which are made anew
 	whole(&m);
 	wanted_by(&w);
 	be_for(&m, path);
