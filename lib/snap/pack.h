@@ -57,7 +57,8 @@ int snap_pack_verify(int dir, const struct snap_manifest *m, const struct pages_
 		     struct err *e) MUST_CHECK;
 // mem becomes mem.pack, or the other way round; g is a capture of s, locked exclusively. Killed or
 // cancelled at any point, the capture is as it was or as it should become. *changed false: it is so
-// already. Kind state for what cannot be packed: a base, a delta, what a guest runs on.
+// already. Kind state for what cannot be packed: a base, a delta, what a guest runs on, what is not
+// named and of an instance that does not sleep; unavailable when something is in flight there.
 int snap_pack(const struct store *s, struct snap_gen *g, int compression,
 	      const struct pages_cancel *c, bool *changed, struct err *e) MUST_CHECK;
 int snap_unpack(struct snap_gen *g, const struct pages_cancel *c, bool *changed,

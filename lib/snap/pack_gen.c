@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "snap/pack.h"
 #include "state/pool.h"
+#include "state/transition.h"
 
 // Reads every chunk; writes it when out is a descriptor.
 static int read_all(const struct pack *p, int out, const struct pages_cancel *c, struct err *e)
@@ -104,6 +105,26 @@ static int put_in_place(struct snap_gen *g, const char *aside, const char *name,
 	return 0;
 }
 
+// A wake writes down what it is about before it looks for whom it has to end, and lets the
+// capture's lock go between its steps: whoever says first that he packs, and then looks at the
+// record, never takes the memory away from one. A named one is loaded from elsewhere.
+static int not_in_use(const struct instance *i, const struct snap_gen *g, struct err *e)
+{
+	if (str_eq(i->diff_base.ref, g->ref))
+		return err_kind(e, ERR_STATE, "the guest runs on it");
+	if (g->m.kind == SNAP_NAMED)
+		return 0;
+	if (instance_op_check(i, e) < 0)
+		return -e->no;
+	if (instance_has_op(i))
+		return err_kind(e, ERR_UNAVAILABLE, "busy: %s is %s", action_names[i->op.verb],
+				op_stage_names[i->op.stage]);
+	if (i->status != INSTANCE_SLEEPING)
+		return err_kind(e, ERR_STATE, "it is packed while its instance sleeps: that is %s",
+				instance_status_names[i->status]);
+	return 0;
+}
+
 static int may_pack(const struct store *s, const struct snap_gen *g, struct err *e)
 {
 	struct instance i = { 0 };
@@ -116,9 +137,7 @@ static int may_pack(const struct store *s, const struct snap_gen *g, struct err 
 	if (address_parse(s->name, ADDRESS_INSTANCE, ADDRESS_INSTANCE, &a, e) < 0 ||
 	    instance_load_from(s, &a, NULL, &i, e) < 0)
 		return -e->no;
-	if (str_eq(i.diff_base.ref, g->ref))
-		return err_kind(e, ERR_STATE, "the guest runs on it");
-	return 0;
+	return not_in_use(&i, g, e);
 }
 
 static int pack_aside(struct snap_gen *g, int compression, const struct pages_cancel *c,

@@ -232,6 +232,40 @@ dead() { # VERB STAGE: a verb that was killed there
 	[[ $(field "$vm" .cold) == *"machine: "* ]]
 }
 
+@test "a packer that comes when a wake has begun leaves it the memory" {
+	local packer ended=0
+	sleeping
+	living
+	for stage in asked starting; do
+		in_flight "$vm" wake $stage "$pid"
+		refuses_untouched 8 mvm-snap pack "$vm" --compression lz4
+		[[ $stderr == *"gen-1: "*"busy: wake is $stage (pid $pid)"* ]]
+	done
+	# it was there first, but had not said so yet
+	edit "$vm" '.op = null'
+	MVM_FAULT=replace-open:stop@1 mvm-snap pack "$vm" --compression lz4 2>"$BATS_TEST_TMPDIR/packer" 3>&- &
+	packer=$!
+	eventually is_stopped "$packer"
+	[ ! -e "$snapshots/gen-1/packer.json" ]
+	in_flight "$vm" wake asked "$pid"
+	kill -CONT "$packer"
+	wait "$packer" || ended=$?
+	[ "$ended" = 8 ]
+	grep -q 'busy: wake is asked' "$BATS_TEST_TMPDIR/packer"
+	[ "$(find "$snapshots/gen-1" -type f -printf '%f\n' | sort | xargs)" = "lock manifest.json mem vmstate" ]
+	# of a process that has ended: nobody knows how far it got
+	edit "$vm" '.op.pid_start = 1'
+	refuses_untouched 8 mvm-snap pack "$vm" --compression lz4
+	edit "$vm" '.op = null'
+	for was in created running warm stopped; do
+		set_status "$vm" $was
+		refuses_untouched 3 mvm-snap pack "$vm" --compression lz4
+		[[ $stderr == *"that is $was"* ]]
+	done
+	set_status "$vm" sleeping
+	mvm-snap pack "$vm" --compression lz4 | jq -e .changed
+}
+
 @test "discard drops the capture, killed anywhere it is not woken from" {
 	sleeping
 	edit "$vm" '.capture_mib = 1'

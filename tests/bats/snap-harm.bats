@@ -371,6 +371,7 @@ another_qemu() { # VERSION
 	for how in lz4 zstd; do
 		rm -rf "${snapshots:?}"/*
 		full
+		afresh
 		mvm-snap pack "$vm" --compression $how
 		keep
 		each_length gen-1/mem.pack 'mem.pack: ' verify unpack wake

@@ -19,6 +19,12 @@ setup() {
 	instance=$pool/instances/$made
 	snapshots=$instance/snapshots
 	mkdir -p "$snapshots"
+	as '.status = "sleeping"'
+}
+
+as() { # JQ-ARGUMENT...: changes the record
+	jq -c "$@" "$instance/instance.json" >"$BATS_TEST_TMPDIR/edited"
+	cat "$BATS_TEST_TMPDIR/edited" >"$instance/instance.json"
 }
 
 two() { # gen-1, and gen-2 over it: page 3 becomes zero, 4 another, 300 new, 5 stays

@@ -63,6 +63,7 @@ static inline void world_make(void)
 	tenant_init(&t, "acme");
 	must(tenant_set_net(&t, 7, &net, &e), &e);
 	instance_init(&i, &world_at, &t, 3);
+	instance_set_status(&i, INSTANCE_SLEEPING);
 	world_lock(&s);
 	must(instance_save(&s, &i, &e), &e);
 }
