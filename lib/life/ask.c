@@ -182,12 +182,13 @@ static int look_settled(const struct address *a, struct instance *ret, enum back
 
 static bool needs_settling(const struct instance *i, enum backend_status is)
 {
-	return instance_has_op(i) || (is == BACKEND_INACTIVE && instance_has_vmm(i));
+	return instance_has_op(i) ||
+	       (is == BACKEND_INACTIVE && (instance_has_vmm(i) || i->unreleased));
 }
 
 // What a dead op means (design.md section 4): asked is cleared; starting with a VM that runs is
 // ended, since nobody knows how far it got; of working the VM goes on; ending is stopped; what
-// claims to run and does not is finished.
+// claims to run and does not is finished, and what a run has left is released.
 static int settle(const struct address *a, const struct instance *i, enum backend_status is,
 		  bool ending, int wait_ms, struct err *e)
 {
@@ -200,7 +201,7 @@ static int settle(const struct address *a, const struct instance *i, enum backen
 		return settle_working(a, i, ending, wait_ms, e);
 	if (is == BACKEND_ACTIVE && op && !asked)
 		return backend_stop(a, true, e);
-	if (is == BACKEND_INACTIVE && (instance_has_vmm(i) || (op && !asked)))
+	if (is == BACKEND_INACTIVE && (instance_has_vmm(i) || i->unreleased || (op && !asked)))
 		return step_finish(a, wait_ms, e);
 	return 0;
 }

@@ -227,6 +227,7 @@ static int record(struct held *h, const struct ending *end, struct err *e)
 	audit_context_of(h->store.dir, h->i.op.id, &by);
 	note(h, end, verb, &by);
 	instance_op_clear(&h->i);
+	h->i.unreleased = true;
 	return held_save(h, e);
 }
 
@@ -247,11 +248,39 @@ static int release(const struct address *a, int vmm, struct err *e)
 	return vmm == INSTANCE_VMM_NONE ? 0 : jail_remove(instance_vmm_names[vmm], a->instance, e);
 }
 
+// Whoever has begun with it meanwhile has made what is there, and says himself what becomes of it.
+static bool is_free(const struct held *h)
+{
+	return !instance_has_op(&h->i) && !instance_has_vmm(&h->i);
+}
+
+static int all_released(const struct address *a, int wait_ms, struct err *e)
+{
+	cleanup_held struct held h = HELD_NONE;
+
+	if (held_open(&h, a, wait_ms, e) < 0)
+		return -e->no;
+	if (!h.i.unreleased || !is_free(&h))
+		return 0;
+	h.i.unreleased = false;
+	return held_save(&h, e);
+}
+
+static int let_go(const struct address *a, const struct instance *i, int wait_ms, struct err *e)
+{
+	if (release(a, i->vmm, e) == 0 && (!i->unreleased || all_released(a, wait_ms, e) == 0))
+		return 0;
+	(void)err_prefix(e, "it is %s, but what its run held may be there yet: ",
+			 instance_status_names[i->status]);
+	if (!e->hint[0])
+		(void)err_hint(e, "each verb on it begins with that: repeat it");
+	return -e->no;
+}
+
 int step_finish(const struct address *a, int wait_ms, struct err *e)
 {
 	struct ending end = { 0 };
 	struct instance seen = { 0 };
-	int vmm;
 
 	// The console is read before the locks are taken: the journal may take its time.
 	if (instance_load(a, NULL, &seen, e) < 0)
@@ -259,11 +288,14 @@ int step_finish(const struct address *a, int wait_ms, struct err *e)
 	bool ended = decide(a, &seen, &end);
 	cleanup_held struct held h = HELD_NONE;
 
+	if (fault_point("life-finish-seen"))
+		return err_sys(e, "fault");
 	if (held_open(&h, a, wait_ms, e) < 0)
 		return -e->no;
-	vmm = h.i.vmm;
 	if (ended && str_eq(seen.op.id, h.i.op.id) && record(&h, &end, e) < 0)
 		return -e->no;
+	if (!is_free(&h))
+		return 0;
 	held_close(&h);
-	return release(a, vmm, e);
+	return let_go(a, &h.i, wait_ms, e);
 }

@@ -71,6 +71,7 @@ static int record_plan(struct plan *p, struct held *h, struct err *e)
 		base_cut(h->i.vmm_version, sizeof(h->i.vmm_version), "%s", p->vmm.version);
 	}
 	h->i.seccomp = p->pool.seccomp_policy;
+	h->i.unreleased = false; // what the last run has left is this one's
 	if (boot && capture_drop_held(h, e) < 0)
 		return -e->no;
 	if (held_save(h, e) < 0)

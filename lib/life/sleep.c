@@ -188,6 +188,8 @@ static int end(const struct work *w, struct err *e)
 		return -e->no;
 	if (i.status != INSTANCE_SLEEPING)
 		return err_kind(e, ERR_STATE, "somebody stopped it meanwhile");
+	if (i.unreleased && ask_settle(w->t.a, true, w->t.wait_ms, e) < 0)
+		return -e->no;
 	return fault_point("life-sleep-stopped") ? err_sys(e, "fault") : 0;
 }
 

@@ -65,12 +65,14 @@ static int stop(const struct address *a, bool force, int wait_ms, bool *ret_chan
 		return err_sys(e, "fault");
 	if (backend_stop(a, force, e) < 0)
 		return -e->no;
-	// Killed between the VMM's end and finish, the backend leaves that to us.
+	// Killed between the VMM's end and finish, the backend leaves that to us; or half of it.
 	struct instance i = { 0 };
 
 	if (instance_load(a, NULL, &i, e) < 0)
 		return -e->no;
-	return i.status == INSTANCE_STOPPED ? 0 : step_finish(a, wait_ms, e);
+	if (i.status != INSTANCE_STOPPED)
+		return step_finish(a, wait_ms, e);
+	return i.unreleased ? ask_settle(a, true, wait_ms, e) : 0;
 }
 
 int verb_stop(const struct address *a, bool force, int wait_ms, bool *ret_changed, struct err *e)

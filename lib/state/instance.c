@@ -182,6 +182,9 @@ const struct field instance_fields[] = {
 	  .doc = "when it was made (UTC)" },
 	TIME_OR_NULL(last_started_at, "when it last began to run"),
 	TIME_OR_NULL(last_stopped_at, "when it last ended"),
+	{ FIELD_SLOT(struct instance, unreleased, bool), .kind = KIND_BOOL,
+	  .flags = FIELD_OMIT_EMPTY,
+	  .doc = "its last run ended, and TAP, secrets or jail of that may be there yet" },
 	FIELD_END
 };
 

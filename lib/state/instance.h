@@ -120,6 +120,7 @@ struct instance { // in the order of their sizes; instance_fields has the order 
 	time_text created_at;
 	time_text last_started_at;
 	time_text last_stopped_at;
+	bool unreleased; // its last run ended, and what that held may be there yet
 };
 extern const struct field instance_fields[];
 extern const struct field instance_net_fields[];

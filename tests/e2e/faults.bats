@@ -26,6 +26,22 @@ teardown() {
 	mvm-instance destroy --yes "$vm"
 }
 
+# The backend's own finish is killed, where it has its environment from who starts it.
+@test "a finish killed before it has released is brought to its end by who asked for that" {
+	vm=$(new_instance)
+	MVM_FAULT=life-finish-release:kill up "$vm"
+	mvm-instance stop "$vm"
+	is_status "$vm" stopped
+	[[ $(field "$vm" '.unreleased // false') == false ]]
+	no_strays
+	MVM_FAULT=life-finish-release:kill up "$vm"
+	mvm-instance sleep "$vm"
+	is_status "$vm" sleeping
+	[[ $(field "$vm" '.unreleased // false') == false ]]
+	no_strays
+	mvm-instance destroy --yes "$vm"
+}
+
 @test "destroy killed at each of its points: a repeat ends it" {
 	for point in life-destroy-stopped life-destroy-forgotten; do
 		vm=$(new_instance)
