@@ -241,6 +241,16 @@ static bool from_base(const struct address *a)
 	return launch_load(a->instance, &l, &ignored) == 0 && launch_from_base(&l);
 }
 
+// Somebody wanted it to end: no reason to have it run from its disks.
+static bool was_stopped(const struct address *a)
+{
+	struct instance i = { 0 };
+	struct err ignored = { 0 };
+
+	return instance_load(a, NULL, &i, &ignored) == 0 &&
+	       str_eq(i.last_exit, exit_cause_names[EXIT_ASKED]);
+}
+
 // What a guest wrote on its console stays out of records and logs.
 static char *cause_of(const struct err *e)
 {
@@ -311,7 +321,7 @@ int wake_run(const struct address *a, enum action verb, bool boot, int wait_ms, 
 		return wake_warm(a, &i, wait_ms, e);
 	if (start_backend(a, wait_ms, e) == 0)
 		return 0;
-	if (i.op.from == INSTANCE_SLEEPING ? !lost(a) : !from_base(a))
+	if (was_stopped(a) || (i.op.from == INSTANCE_SLEEPING ? !lost(a) : !from_base(a)))
 		return -e->no;
 	return start_cold(a, wait_ms, e);
 }

@@ -266,6 +266,44 @@ dead() { # VERB STAGE: a verb that was killed there
 	mvm-snap pack "$vm" --compression lz4 | jq -e .changed
 }
 
+# The tools with another backend: where nothing runs, and a start is what stands in standard input.
+other_backend() {
+	tree=$BATS_TEST_TMPDIR/tree
+	mkdir -p "$tree/lib/mvm"
+	cp -r "$MVM_BIN" "$tree/bin"
+	{
+		cat <<-END
+			#!/bin/sh -e
+			echo "\$2" >>$BATS_TEST_TMPDIR/asked
+			[ "\$2" != status ] || echo inactive
+			[ "\$2" = start ] || exit 0
+		END
+		cat
+	} >"$tree/lib/mvm/backend"
+	chmod +x "$tree/lib/mvm/backend"
+}
+
+# As a stop by hand, when the start has gone past its memory.
+@test "what somebody stopped is not started from its disks, whatever it was to go on from" {
+	other_backend <<-END
+		sed -i -e 's/"verb":"[a-z]*"/"verb":"stop"/' -e 's/"stage":"asked"/"stage":"ending"/' $instance/instance.json
+		EXIT_CODE=killed EXIT_STATUS=TERM $MVM_BIN/mvm-instance finish $vm
+		exit 1
+	END
+	image
+	step prepare "$vm"
+	edit "$vm" '.op = null'
+	sleeping
+	reseal "$snapshots/gen-1" '.spent = true | .spent_at = .created_at'
+	refuses 1 within "$tree/bin/mvm-instance" wake "$vm"
+	[[ $stderr == *"stop was asked for"* ]]
+	jq -c '.mode = "load" | .capture = "base-abcdef"' "$rundir/launch.json" >"$BATS_TEST_TMPDIR/edited"
+	cat "$BATS_TEST_TMPDIR/edited" >"$rundir/launch.json"
+	refuses 1 within "$tree/bin/mvm-instance" start "$vm"
+	[ "$(field "$vm" '[.status, .last_exit, .cold, .op] | map(tostring) | join(" ")')" = "stopped asked null null" ]
+	[ "$(grep -c start "$BATS_TEST_TMPDIR/asked")" = 2 ]
+}
+
 @test "discard drops the capture, killed anywhere it is not woken from" {
 	sleeping
 	edit "$vm" '.capture_mib = 1'
