@@ -75,6 +75,21 @@ static int spend(struct load *l, struct err *e)
 	return fault_point("life-load-spent") ? err_sys(e, "fault") : 0;
 }
 
+// Where it cannot, nothing has gone out to the VMM: the memory is as good as it was. Without the
+// right to write that down it is given up.
+static int settle(struct load *l, const struct address *a, struct err *e)
+{
+	struct err lost = { 0 };
+
+	if (fault_point("life-load-rights"))
+		(void)err_sys(e, "fault");
+	else if (helper_settle(a->instance, l->vm.jail.run, e) == 0)
+		return 0;
+	if (snap_unspend(&l->gen, &lost) < 0)
+		log_warn(l->launch.address, "its memory is given up: %s", lost.msg);
+	return err_wrap(e, "give up rights");
+}
+
 // A look without their lock: the commit compares once more, and gives what is newer by then. None,
 // or one that is being rewritten, is left to it as well.
 static void look_at_drives(struct load *l, const struct address *a)
@@ -110,8 +125,8 @@ static int call_vmm(struct load *l, int wait_ms, const struct address *a, struct
 	if (open_capture(l, a, wait_ms, e) < 0 || spend(l, e) < 0)
 		return -e->no;
 	look_at_drives(l, a);
-	if (helper_settle(a->instance, l->vm.jail.run, e) < 0)
-		return err_wrap(e, "give up rights");
+	if (settle(l, a, e) < 0)
+		return -e->no;
 	for (size_t i = 0; i < l->launch.requests.len; i++)
 		if (api_call(api, q[i].method, q[i].path, q[i].body, LOAD_MS, NULL, e) < 0)
 			return -e->no;

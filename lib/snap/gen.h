@@ -98,7 +98,7 @@ int snap_set_current(const struct store *s, const char *ref, struct err *e) MUST
 
 // Just before the load call, with the capture locked exclusively: on disk when it returns. Spent
 // already is kind state. A base and a named one are not marked. Undone only when the VMM is known
-// never to have run.
+// never to have been called.
 int snap_spend(struct snap_gen *g, struct err *e) MUST_CHECK;
 int snap_unspend(struct snap_gen *g, struct err *e) MUST_CHECK;
 

@@ -386,3 +386,43 @@ another_qemu() { # VERSION
 		each_bit gen-1/mem.pack 'mem.pack: ' "$places" verify unpack wake
 	done
 }
+
+# Whatever calls it is cut off, and each call is a line.
+vmm_that_hangs_up() { # its pid is in $vmm
+	# shellcheck disable=SC2016
+	perl -MIO::Socket::UNIX -MPOSIX -e '
+		chdir $ARGV[0] or die; setgid $ARGV[1]; setuid $ARGV[1];
+		my $s = IO::Socket::UNIX->new(Local => "api.sock", Listen => 5) or die;
+		$| = 1;
+		while (my $c = $s->accept) { sysread $c, my $said, 4096 and print "call\n" }' \
+		"$MVM_STATE_DIR/jails/qemu/i-0000000a/root/run" "$(jq .uid "$MVM_RUN_DIR/instances/i-0000000a/launch.json")" \
+		>"$BATS_TEST_TMPDIR/calls" 3>&- &
+	vmm=$!
+	echo "$vmm" >>"$BATS_TEST_TMPDIR/holders"
+}
+
+load_it() { # as the launcher's helper
+	# shellcheck disable=SC2016
+	perl -MFcntl -e '
+		my $fd = syscall 434, $ARGV[0] + 0, 0; # pidfd_open
+		open my $f, "<&=", $fd or die;
+		fcntl $f, F_SETFD, 0 or die;
+		exec "mvm-snap", "load", $ARGV[1], "--vmm-fd", $fd' "$vmm" "$vm"
+}
+
+@test "a load that fails before its VMM is called leaves the capture, one that calls it does not" {
+	full
+	afresh
+	step prepare "$vm"
+	vmm_that_hangs_up
+	MVM_FAULT=life-load-rights:err=EIO refuses 1 load_it
+	[[ $stderr == *"give up rights: "* ]]
+	mvm-snap info "$vm" | jq -e '.spent == false and .spent_at == null'
+	[ ! -s "$BATS_TEST_TMPDIR/calls" ]
+	refuses 1 load_it
+	eventually lines_in "$BATS_TEST_TMPDIR/calls" 1
+	mvm-snap info "$vm" | jq -e .spent
+	refuses 3 load_it
+	end_of_start
+	[ "$(mvm-instance info "$vm" | jq -r .status)" = stopped ]
+}
