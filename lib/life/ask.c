@@ -37,6 +37,13 @@ static int work_under_way(const struct instance *i, enum backend_status is, stru
 	return 0;
 }
 
+// Nothing of it can run: it was only asked for, or is work on what does not run, as a restore.
+static bool never_ran(const struct instance *i)
+{
+	return instance_has_op(i) &&
+	       (i->op.stage == OP_ASKED || (i->op.stage == OP_WORKING && !instance_has_vmm(i)));
+}
+
 // Asked for, and then nobody was there to do it: no step has told of it, nor will one.
 static void note_never_begun(const struct held *h)
 {
@@ -45,8 +52,8 @@ static void note_never_begun(const struct held *h)
 	struct err why = { 0 };
 
 	audit_context_of(h->store.dir, h->i.op.id, &by);
-	(void)err_kind(&why, ERR_FAILED, "%s was asked for and never begun",
-		       action_names[h->i.op.verb]);
+	(void)err_kind(&why, ERR_FAILED, "%s was asked for and never %s",
+		       action_names[h->i.op.verb], h->i.op.stage == OP_ASKED ? "begun" : "ended");
 	(void)audit_note_failed(&h->a, start ? AUDIT_START_FAILED : AUDIT_INSTANCE_STOPPED, &by,
 				&why);
 }
@@ -186,13 +193,14 @@ static bool needs_settling(const struct instance *i, enum backend_status is)
 	       (is == BACKEND_INACTIVE && (instance_has_vmm(i) || i->unreleased));
 }
 
-// What a dead op means (design.md section 4): asked is cleared; starting with a VM that runs is
-// ended, since nobody knows how far it got; of working the VM goes on; ending is stopped; what
-// claims to run and does not is finished, and what a run has left is released.
+// What a dead op means (design.md section 4): asked is cleared, and so is work without a VM;
+// starting with a VM that runs is ended, since nobody knows how far it got; of working the VM goes
+// on; ending is stopped; what claims to run and does not is finished, and what a run has left is
+// released.
 static int settle(const struct address *a, const struct instance *i, enum backend_status is,
 		  bool ending, int wait_ms, struct err *e)
 {
-	bool op = instance_has_op(i), asked = op && i->op.stage == OP_ASKED;
+	bool op = instance_has_op(i), asked = never_ran(i);
 
 	if (asked && clear_asked(a, i, wait_ms, e) < 0)
 		return -e->no;

@@ -109,7 +109,7 @@ struct give {
 	struct snap_draft draft;
 };
 
-// The op keeps others away while the disk is copied.
+// The op keeps others away while the disk is copied: at work, so that no start takes it over.
 static int begin(struct give *w, struct err *e)
 {
 	cleanup_held struct held h = HELD_NONE;
@@ -121,7 +121,7 @@ static int begin(struct give *w, struct err *e)
 	// Who has begun with a clone may be another than who made it.
 	if (h.i.maker.pid && instance_own(&h.i, e) < 0)
 		return -e->no;
-	if (instance_op_set(&h.i, DO_WAKE, e) < 0 ||
+	if (instance_op_set(&h.i, DO_WAKE, e) < 0 || instance_op_take(&h.i, OP_WORKING, e) < 0 ||
 	    snap_draft_begin(&h.store, SNAP_FULL, "", NULL, &w->draft, e) < 0 ||
 	    held_save(&h, e) < 0)
 		return -e->no;
@@ -164,6 +164,13 @@ static int put_disk(struct give *w, struct held *h, struct err *e)
 	return fault_point("life-give-disked") ? err_sys(e, "fault") : 0;
 }
 
+static bool is_ours(const struct give *w, const struct held *h)
+{
+	const struct instance_op *op = &h->i.op;
+
+	return str_eq(op->id, w->i.op.id) && op->stage == OP_WORKING && op->pid == w->i.op.pid;
+}
+
 static int drop_own(struct held *h, struct err *e)
 {
 	if (h->i.status == INSTANCE_SLEEPING) {
@@ -186,7 +193,7 @@ static int put(struct give *w, struct err *e)
 
 	if (held_open(&h, w->to, w->wait_ms, e) < 0)
 		return -e->no;
-	if (!str_eq(h.i.op.id, w->i.op.id))
+	if (!is_ours(w, &h))
 		return err_kind(e, ERR_STATE, "somebody else has begun with it: it is %s",
 				instance_status_names[h.i.status]);
 	audit_note(w->to, AUDIT_SNAPSHOT_RESTORED, NULL, "%s of %s%s", w->g->m.name,
@@ -216,7 +223,7 @@ static void give_up(const struct give *w)
 
 	if (!instance_has_op(&w->i))
 		return;
-	if (held_open(&h, w->to, w->wait_ms, &e) == 0 && str_eq(h.i.op.id, w->i.op.id)) {
+	if (held_open(&h, w->to, w->wait_ms, &e) == 0 && is_ours(w, &h)) {
 		instance_op_clear(&h.i);
 		(void)!held_save(&h, &e); // told below
 	}

@@ -426,3 +426,67 @@ load_it() { # as the launcher's helper
 	end_of_start
 	[ "$(mvm-instance info "$vm" | jq -r .status)" = stopped ]
 }
+
+# FORMAT in the manual, over a file that is there.
+file_digest() { # FILE
+	# shellcheck disable=SC2016
+	perl -MDigest::SHA=sha256,sha256_hex -e '
+		open my $f, "<", $ARGV[0] or die;
+		my ($all, $n, $raw) = ("mvm-pages-1\n" . pack("Q<", -s $f), 0);
+		while (read $f, $raw, 1 << 20) {
+			my ($map, $pages) = ("\0" x 32, "");
+			for my $p (0 .. length($raw) / 4096 - 1) {
+				my $page = substr $raw, $p * 4096, 4096;
+				next if $page !~ /[^\0]/;
+				vec($map, $p, 1) = 1;
+				$pages .= $page;
+			}
+			$all .= pack("Q<", $n) . sha256($map . $pages) if length $pages;
+			$n++;
+		}
+		print sha256_hex($all)' "$1"
+}
+
+named() { # GEN NAME: with the data disk as it is
+	local dir=$snapshots/$1 disk=$instance/volumes/data.ext4
+	of_this_machine "$1"
+	cp -p "$disk" "$dir/data.ext4"
+	reseal "$dir" ".kind = \"named\" | .name = \"$2\" | .data = {bytes: $(stat -c %s "$disk"), sha256: \"$(file_digest "$disk")\"}"
+	rm -f "$snapshots/delta"
+}
+
+op() { mvm-instance info "$vm" | jq -r '[.status, .op.verb, .op.stage, .op.pid] | map(tostring) | join(" ")'; }
+
+@test "a start by hand does not take a restore over; killed, it is settled" {
+	local restore ended=0
+	gen 1 0=7 2=3
+	named gen-1 before
+	edit "$vm" '.op = null | .status = "stopped"'
+	MVM_FAULT=snap-data-copy:stop@1,life-give-done:err=EIO become_within mvm-instance snapshot restore "$vm" before 2>"$BATS_TEST_TMPDIR/said" 3>&- &
+	restore=$!
+	eventually is_stopped "$restore"
+	[ "$(op)" = "stopped wake working $restore" ]
+	# what the unit does: prepare, and finish behind it
+	refuses 8 step prepare "$vm"
+	[[ $stderr == *"busy: wake is working (pid $restore)"* ]]
+	end_of_start
+	[ "$(op)" = "stopped wake working $restore" ]
+	refuses 8 step start "$vm"
+	kill -CONT "$restore"
+	wait "$restore" || ended=$?
+	[ "$ended" = 1 ]
+	cat "$BATS_TEST_TMPDIR/said" >&2
+	[ "$(op)" = "sleeping null null null" ]
+	[ "$(readlink "$snapshots/delta")" = gen-2 ]
+
+	edit "$vm" '.status = "stopped"'
+	MVM_FAULT=life-give-begun:kill run -137 step snapshot restore "$vm" before
+	[[ $(op) == "stopped wake working "* ]]
+	step settle "$vm"
+	[ "$(op)" = "stopped null null null" ]
+	mvm-audit list acme | jq -e 'map(select(.outcome == "failed"))[-1] | tostring | contains("wake was asked for and never ended")'
+	MVM_FAULT=life-give-begun:kill run -137 step snapshot restore "$vm" before
+	step prepare "$vm" # by hand as well
+	[[ $(op) == "stopped start starting "* ]]
+	end_of_start
+}
