@@ -93,7 +93,7 @@ int snap_manifest_rules(const struct snap_manifest *m, struct err *e)
 		return rule(e, "kind and memory: form", "of a base it is mem");
 	if (m->data.bytes && m->kind != SNAP_NAMED)
 		return rule(e, "data", "belongs to a named capture");
-	if ((m->data.bytes != 0) != (m->data.sha256[0] != '\0') || m->data.bytes > PAGES_MAX)
+	if ((m->data.bytes != 0) != (m->data.sha256[0] != '\0') || m->data.bytes > PAGES_FILE)
 		return rule(e, "data: bytes and sha256", "belong together");
 	if (m->cloned_from[0] && m->kind != SNAP_FULL)
 		return rule(e, "cloned_from", "belongs to the first capture of a clone");

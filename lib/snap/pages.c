@@ -45,8 +45,8 @@ int pages_open(struct pages_scan *s, int fd, enum pages_form form, uint64_t size
 	if ((uint64_t)st.st_size != size)
 		return err_kind(e, ERR_DAMAGED, "has %llu bytes in place of %llu",
 				(unsigned long long)st.st_size, (unsigned long long)size);
-	if (size == 0 || size > PAGES_MAX || size % PAGES_PAGE)
-		return err_kind(e, ERR_DAMAGED, "%llu bytes are not the size of a memory",
+	if (size == 0 || size > PAGES_FILE || size % PAGES_PAGE)
+		return err_kind(e, ERR_DAMAGED, "%llu bytes are not the size of a memory or a disk",
 				(unsigned long long)size);
 	*s = (struct pages_scan){ .fd = fd, .form = form, .size = size };
 	return 0;

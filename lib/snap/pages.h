@@ -20,7 +20,8 @@
 #define PAGES_COUNT (PAGES_CHUNK / PAGES_PAGE)
 #define PAGES_MAP   (PAGES_COUNT / 8)
 #define PAGES_RAW   (PAGES_MAP + PAGES_CHUNK)
-#define PAGES_MAX   ((uint64_t)1 << 40) // bytes of a file
+#define PAGES_MAX   ((uint64_t)1 << 40) // bytes of a memory
+#define PAGES_FILE  ((uint64_t)1 << 44) // of any file, as of the largest data disk
 
 enum pages_form { PAGES_CONTENT, PAGES_DATA };
 

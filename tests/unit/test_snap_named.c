@@ -9,6 +9,7 @@
 #define DATA_BYTES ((off_t)(8 * PAGES_PAGE))
 
 static int memory[PAGES];
+static off_t disk_bytes = DATA_BYTES;
 
 static void some_memory(void)
 {
@@ -23,7 +24,8 @@ static int make_disk(void)
 	cleanup_free char *path = base_printf("%s/disk", tap_dir());
 	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
-	CHECK(fd >= 0 && ftruncate(fd, DATA_BYTES) == 0 && pwrite(fd, "data", 4, 4096) == 4);
+	CHECK(fd >= 0 && ftruncate(fd, disk_bytes) == 0 && pwrite(fd, "data", 4, 4096) == 4 &&
+	      pwrite(fd, "end", 3, disk_bytes - 4096) == 3);
 	CHECK(futimens(fd, then) == 0);
 	return fd;
 }
@@ -83,6 +85,26 @@ TEST(it_has_a_copy_of_the_disk_with_its_time_and_is_not_what_a_wake_loads)
 	must(store_open(&s, STORE_INSTANCE, &world_at, &e), &e);
 	must(snap_current(&s, now, &e), &e);
 	CHECK_STR(now, "");
+}
+
+TEST(a_disk_may_be_larger_than_any_memory)
+{
+	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
+	struct err e = { 0 };
+	struct stat st;
+	snap_ref ref;
+
+	world_make();
+	some_memory();
+	disk_bytes = (off_t)(PAGES_FILE / 2);
+	must(name_one("before", true, ref, &e), &e);
+	open_gen(ref, &g);
+	CHECK(g.m.data.bytes == PAGES_FILE / 2 && g.m.data.bytes > PAGES_MAX);
+	CHECK(fstatat(g.dir, SNAP_DATA, &st, 0) == 0 && st.st_blocks * 512 <= 1 << 20);
+	CHECK(snap_data_verify(&g, NULL, &e) == 0);
+	cleanup_fd int fd = openat(g.dir, SNAP_DATA, O_RDWR | O_CLOEXEC);
+	CHECK(pwrite(fd, "E", 1, disk_bytes - 4096) == 1);
+	CHECK(snap_data_verify(&g, NULL, &e) < 0 && e.kind == ERR_DAMAGED);
 }
 
 TEST(a_copy_of_the_disk_that_is_another_is_seen)
