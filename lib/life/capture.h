@@ -54,5 +54,12 @@ int capture_sweep_held(struct held *h, struct err *e) MUST_CHECK;
 // Before it is removed: who packs it leaves off, and is waited for. What fails here fails again
 // where the capture is removed.
 void capture_stop_packing(const struct address *a, int wait_ms);
+// Lays a delta over its parent, unpacks a pack: what is loaded is mem. g is locked exclusively.
+int capture_make_whole(const struct store *s, struct snap_gen *g, struct err *e) MUST_CHECK;
+// The same of what a wake would load, for as long as it takes, before anybody is asked who has no
+// patience. None, and one that is whole, are fine; what fails here is prepare's to tell.
+void capture_make_whole_ahead(const struct address *a);
+// The verb of mvm-snap that does it by hand; NULL: there is nothing to be done.
+const char *capture_verb_to_whole(const struct address *a);
 // What its captures take on the disk, in MiB, rounded up; what two of them share once.
 int capture_disk_mib(const struct store *s, uint64_t *ret, struct err *e) MUST_CHECK;

@@ -124,6 +124,16 @@ static void ended_by_itself(const struct address *a, struct ending *end)
 	(void)snprintf(end->message, sizeof(end->message), "%s; console: %s", how, lines);
 }
 
+static void took_too_long(const struct address *a, const struct instance *i, struct err *why)
+{
+	const char *verb = i->op.from == INSTANCE_SLEEPING ? capture_verb_to_whole(a) : NULL;
+
+	(void)err_kind(why, ERR_TIMEOUT, "the start took longer than its unit allows");
+	if (verb)
+		(void)err_hint(why, "its capture was not whole yet: 'mvm-snap %s %s/%s/%s'", verb,
+			       a->tenant, a->pool, a->instance);
+}
+
 // The launcher's helper, or prepare, wrote down why; when the VMM was quicker than the helper the
 // console has to tell, and so it has when a guest that panicked does not get as far as its reset.
 static void start_failed(const struct address *a, const struct instance *i, struct ending *end)
@@ -145,7 +155,7 @@ static void start_failed(const struct address *a, const struct instance *i, stru
 		tell_end(over_memory() ? EXIT_OOM : EXIT_FORBIDDEN_CALL, how);
 		(void)err_kind(&why, ERR_FAILED, "%s", how);
 	} else if (environment_is("SERVICE_RESULT", "timeout")) {
-		(void)err_kind(&why, ERR_TIMEOUT, "the start took longer than its unit allows");
+		took_too_long(a, i, &why);
 	} else if (!end->error.code[0]) {
 		(void)err_kind(&why, ERR_FAILED, "the VMM ended before the guest was ready");
 	}

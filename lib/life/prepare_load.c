@@ -7,11 +7,9 @@
 
 #include "base/fault.h"
 #include "life/capture.h"
-#include "snap/compose.h"
-#include "snap/pack.h"
 #include "snap/packer.h"
 
-#define COMPOSE_WAIT_MS 120000 // for somebody who composes or packs it just now
+#define LOCK_WAIT_MS 120000 // for somebody who composes or packs it just now
 
 // What speaks against this capture for good. A lock that is held, a disk that is full or a failing
 // one do not: the same wake may work later.
@@ -41,15 +39,8 @@ int prepare_of_capture(struct plan *p, struct err *e)
 static int complete(const struct store *s, struct snap_gen *g, struct err *e)
 {
 	const struct pages_cancel never = { .fd = -1 };
-	struct compose_result done;
-	bool changed;
 
-	if (g->m.memory.form == SNAP_FORM_DELTA &&
-	    snap_compose(s, g, COMPOSE_WAIT_MS, &never, &done, e) < 0)
-		return -e->no;
-	if (g->m.memory.form == SNAP_FORM_PACK && snap_unpack(g, &never, &changed, e) < 0)
-		return -e->no;
-	if (snap_may_load(&g->m, e) < 0)
+	if (capture_make_whole(s, g, e) < 0 || snap_may_load(&g->m, e) < 0)
 		return -e->no;
 	return snap_gen_verify(g, false, &never, NULL, e);
 }
@@ -96,7 +87,7 @@ static int find(struct plan *p, struct err *e)
 	if (snap_packer_end(&s, ref, e) < 0 || prepare_of_capture(p, e) < 0 ||
 	    capture_machine(&of, &wanted, e) < 0)
 		return -e->no;
-	r = snap_gen_open_as(&s, ref, SNAP_EXCLUSIVE, COMPOSE_WAIT_MS, &wanted, &g, e);
+	r = snap_gen_open_as(&s, ref, SNAP_EXCLUSIVE, LOCK_WAIT_MS, &wanted, &g, e);
 	capture_machine_free(&wanted);
 	if (r < 0 || complete(&s, &g, e) < 0 || give(p, &g, e) < 0)
 		return -e->no;

@@ -319,6 +319,9 @@ int wake_run(const struct address *a, enum action verb, bool boot, int wait_ms, 
 		return err_sys(e, "fault");
 	if (i.op.from == INSTANCE_WARM)
 		return wake_warm(a, &i, wait_ms, e);
+	// Behind the op, which keeps packers away.
+	if (i.op.from == INSTANCE_SLEEPING)
+		capture_make_whole_ahead(a);
 	if (start_backend(a, wait_ms, e) == 0)
 		return 0;
 	if (was_stopped(a) || (i.op.from == INSTANCE_SLEEPING ? !lost(a) : !from_base(a)))

@@ -304,6 +304,49 @@ other_backend() {
 	[ "$(grep -c start "$BATS_TEST_TMPDIR/asked")" = 2 ]
 }
 
+# The backend ends a start after 180 s, and what has not come to its end by then begins anew.
+@test "a capture is made whole before the backend is asked, and where that is late the way out is named" {
+	local packer ended=0
+	other_backend <<-END
+		mvm-snap info $vm >>$BATS_TEST_TMPDIR/seen
+		EXIT_CODE=exited EXIT_STATUS=1 $MVM_BIN/mvm-instance finish $vm
+		exit 1
+	END
+	sleeping
+	mvm-snap pack "$vm" --compression zstd
+	refuses 1 within "$tree/bin/mvm-instance" wake "$vm"
+	gen 2 3=7
+	delta 3 gen-2 5=5
+	refuses 1 within "$tree/bin/mvm-instance" wake "$vm"
+	[ "$(jq -r '[.memory.form, .composed_from] | map(tostring) | join(" ")' "$BATS_TEST_TMPDIR/seen" | xargs)" = "mem null mem gen-2" ]
+	# who packs it leaves off before that, too
+	gen 7 3=7 300=2
+	MVM_FAULT=pack-write:sleep=1500@1 mvm-snap pack "$vm" --compression zstd 2>/dev/null 3>&- &
+	packer=$!
+	eventually test -e "$snapshots/gen-7/packer.json"
+	refuses 1 within "$tree/bin/mvm-instance" wake "$vm"
+	wait "$packer" || ended=$?
+	[ "$ended $(tail -n 1 "$BATS_TEST_TMPDIR/seen" | jq -r .memory.form)" = "8 mem" ]
+	# one that is damaged is told by who has to decide
+	gen 4 3=7
+	mvm-snap pack "$vm" --compression zstd
+	flip "$snapshots/gen-4/mem.pack" -70
+	refuses 1 within "$tree/bin/mvm-instance" wake "$vm"
+	[ "$(grep -c start "$BATS_TEST_TMPDIR/asked")" = 4 ]
+	# a start by hand
+	living
+	gen 5 3=7
+	mvm-snap pack "$vm" --compression zstd
+	in_flight "$vm" wake starting "$pid"
+	SERVICE_RESULT=timeout EXIT_CODE=killed EXIT_STATUS=TERM step finish "$vm"
+	[ "$(jq -r .error.hint "$instance/exit.json")" = "its capture was not whole yet: 'mvm-snap unpack $vm'" ]
+	gen 6 3=7
+	delta 8 gen-6 5=5
+	in_flight "$vm" wake starting "$pid"
+	SERVICE_RESULT=timeout EXIT_CODE=killed EXIT_STATUS=TERM step finish "$vm"
+	[ "$(jq -r .error.hint "$instance/exit.json")" = "its capture was not whole yet: 'mvm-snap compose $vm'" ]
+}
+
 @test "discard drops the capture, killed anywhere it is not woken from" {
 	sleeping
 	edit "$vm" '.capture_mib = 1'
