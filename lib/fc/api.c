@@ -2,9 +2,9 @@
 #include "fc/api.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "fc/curl.h"
 #include "sys/jail.h"
 #include "json/codec.h"
-#include <curl/curl.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -12,6 +12,7 @@
 #define ANSWER_MAX (1u << 20)
 
 struct api {
+	const struct curl_calls *calls;
 	CURL *curl;
 	struct curl_slist *headers;
 	int dir_fd;
@@ -58,8 +59,10 @@ void api_freep(struct api **a)
 {
 	if (!*a)
 		return;
-	curl_easy_cleanup((*a)->curl);
-	curl_slist_free_all((*a)->headers);
+	if ((*a)->calls) {
+		(*a)->calls->finish((*a)->curl);
+		(*a)->calls->slist_free_all((*a)->headers);
+	}
 	base_closep(&(*a)->dir_fd);
 	free(*a);
 	*a = NULL;
@@ -105,10 +108,11 @@ int api_open(int dir_fd, const char *name, uint32_t uid, int64_t deadline_ms, in
 		return err_sys(e, "duplicate a descriptor");
 	if (COPY(a->name, name) < 0)
 		return err_set(e, ENAMETOOLONG, "socket name %s", name);
-	if (wait_socket(a, deadline_ms, dead_fd, e) < 0)
+	// while the VMM makes its socket
+	if (curl_load(&a->calls, e) < 0 || wait_socket(a, deadline_ms, dead_fd, e) < 0)
 		return -e->no;
-	a->curl = curl_easy_init();
-	a->headers = curl_slist_append(NULL, "Content-Type: application/json");
+	a->curl = a->calls->init();
+	a->headers = a->calls->slist_append(NULL, "Content-Type: application/json");
 	if (!a->curl || !a->headers)
 		return err_set(e, ENOMEM, "libcurl");
 	*ret = steal_ptr(&a);
@@ -118,26 +122,27 @@ int api_open(int dir_fd, const char *name, uint32_t uid, int64_t deadline_ms, in
 static void set_options(struct api *a, const char *path, const char *method, const char *url,
 			const char *body, int timeout_ms, struct buf *answer)
 {
+	typeof(a->calls->setopt) set = a->calls->setopt;
 	CURL *c = a->curl;
 
-	curl_easy_reset(c);
-	curl_easy_setopt(c, CURLOPT_URL, url);
-	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http");
-	curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, path);
-	curl_easy_setopt(c, CURLOPT_PROXY, "");
-	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
-	curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-	curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, a);
-	curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, check_peer);
-	curl_easy_setopt(c, CURLOPT_PREREQDATA, a);
-	curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
-	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take_answer);
-	curl_easy_setopt(c, CURLOPT_WRITEDATA, answer);
+	a->calls->reset(c);
+	set(c, CURLOPT_URL, url);
+	set(c, CURLOPT_PROTOCOLS_STR, "http");
+	set(c, CURLOPT_UNIX_SOCKET_PATH, path);
+	set(c, CURLOPT_PROXY, "");
+	set(c, CURLOPT_NOSIGNAL, 1L);
+	set(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	set(c, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
+	set(c, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	set(c, CURLOPT_OPENSOCKETDATA, a);
+	set(c, CURLOPT_PREREQFUNCTION, check_peer);
+	set(c, CURLOPT_PREREQDATA, a);
+	set(c, CURLOPT_CUSTOMREQUEST, method);
+	set(c, CURLOPT_WRITEFUNCTION, take_answer);
+	set(c, CURLOPT_WRITEDATA, answer);
 	if (body) {
-		curl_easy_setopt(c, CURLOPT_HTTPHEADER, a->headers);
-		curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);
+		set(c, CURLOPT_HTTPHEADER, a->headers);
+		set(c, CURLOPT_POSTFIELDS, body);
 	}
 }
 
@@ -179,7 +184,7 @@ int api_call(struct api *a, const char *method, const char *path, const char *bo
 	jail_fd_path(node, socket_path);
 	a->refused = (struct err){ 0 };
 	set_options(a, socket_path, method, url, body, timeout_ms, &got);
-	rc = curl_easy_perform(a->curl);
+	rc = a->calls->perform(a->curl);
 	if (a->refused.no) {
 		*e = a->refused;
 		return err_wrap(e, "%s %s", method, path);
@@ -188,8 +193,8 @@ int api_call(struct api *a, const char *method, const char *path, const char *bo
 		return err_kind(e, ERR_TIMEOUT, "%s %s: no answer within %d ms", method, path,
 				timeout_ms);
 	if (rc != CURLE_OK)
-		return err_kind(e, ERR_FAILED, "%s %s: %s", method, path, curl_easy_strerror(rc));
-	curl_easy_getinfo(a->curl, CURLINFO_RESPONSE_CODE, &status);
+		return err_kind(e, ERR_FAILED, "%s %s: %s", method, path, a->calls->strerror(rc));
+	a->calls->getinfo(a->curl, CURLINFO_RESPONSE_CODE, &status);
 	if (status < 200 || status > 299) {
 		fault_text(&got, fault, sizeof(fault));
 		return err_kind(e, ERR_FAILED, "%s %s: status %ld: %s", method, path, status,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Client of Firecracker's API over a unix socket (libcurl; included only here). It speaks to
+// Client of Firecracker's API over a unix socket (libcurl, by fc/curl.h). It speaks to
 // firecracker and to mvm-fc-qemu alike.
 //
 // The socket lies in a folder the VM's uid owns, so it is hostile: the caller opens it with the

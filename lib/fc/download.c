@@ -2,7 +2,7 @@
 #include "fc/download.h"
 #include "base/fd.h"
 #include "base/tool.h"
-#include <curl/curl.h>
+#include "fc/curl.h"
 #include <fcntl.h>
 
 struct sink {
@@ -39,53 +39,58 @@ static int progress(void *arg, curl_off_t total, curl_off_t now, curl_off_t up_t
 	return 0;
 }
 
-static void set_options(CURL *c, const char *url, struct sink *s, char *why)
+static void set_options(typeof(curl_easy_setopt) *set, CURL *c, const char *url, struct sink *s,
+			char *why)
 {
 	// Plain HTTP only where nobody is in between.
 	bool loopback = str_starts(url, "http://127.0.0.1:") || str_starts(url, "http://[::1]:");
 
-	curl_easy_setopt(c, CURLOPT_URL, url);
-	curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, loopback ? "http" : "https");
-	curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, loopback ? "http" : "https");
-	curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
-	curl_easy_setopt(c, CURLOPT_MAXREDIRS, 5L);
-	curl_easy_setopt(c, CURLOPT_FAILONERROR, 1L);
-	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, 20000L);
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1024L);
-	curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, 30L);
-	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, take);
-	curl_easy_setopt(c, CURLOPT_WRITEDATA, s);
-	curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, progress);
-	curl_easy_setopt(c, CURLOPT_XFERINFODATA, s);
-	curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
-	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, why);
+	set(c, CURLOPT_URL, url);
+	set(c, CURLOPT_PROTOCOLS_STR, loopback ? "http" : "https");
+	set(c, CURLOPT_REDIR_PROTOCOLS_STR, loopback ? "http" : "https");
+	set(c, CURLOPT_FOLLOWLOCATION, 1L);
+	set(c, CURLOPT_MAXREDIRS, 5L);
+	set(c, CURLOPT_FAILONERROR, 1L);
+	set(c, CURLOPT_NOSIGNAL, 1L);
+	set(c, CURLOPT_CONNECTTIMEOUT_MS, 20000L);
+	set(c, CURLOPT_LOW_SPEED_LIMIT, 1024L);
+	set(c, CURLOPT_LOW_SPEED_TIME, 30L);
+	set(c, CURLOPT_WRITEFUNCTION, take);
+	set(c, CURLOPT_WRITEDATA, s);
+	set(c, CURLOPT_XFERINFOFUNCTION, progress);
+	set(c, CURLOPT_XFERINFODATA, s);
+	set(c, CURLOPT_NOPROGRESS, 0L);
+	set(c, CURLOPT_ERRORBUFFER, why);
 }
 
 int download(const char *url, int dirfd, const char *name, uint64_t max, struct err *e)
 {
+	const struct curl_calls *calls = NULL;
 	char why[CURL_ERROR_SIZE] = "";
-	cleanup_fd int fd =
-		openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	struct sink s = { .fd = fd, .max = max, .what = url, .e = e };
+	struct sink s = { .max = max, .what = url, .e = e };
+	cleanup_fd int fd = -1;
 	CURLcode rc;
 	CURL *c;
 
+	if (curl_load(&calls, e) < 0)
+		return err_wrap(e, "fetch %s", url);
+	fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_sys(e, "create %s", name);
-	c = curl_easy_init();
+	s.fd = fd;
+	c = calls->init();
 	if (!c)
 		return err_set(e, ENOMEM, "libcurl");
-	set_options(c, url, &s, why);
-	rc = curl_easy_perform(c);
-	curl_easy_cleanup(c);
+	set_options(calls->setopt, c, url, &s, why);
+	rc = calls->perform(c);
+	calls->finish(c);
 	if (rc == CURLE_OK && fsync(fd) == 0)
 		return 0;
 	if (rc == CURLE_OK)
 		(void)err_sys(e, "sync %s", name);
 	else if (!e->no)
 		(void)err_kind(e, rc == CURLE_HTTP_RETURNED_ERROR ? ERR_MISSING : ERR_UNAVAILABLE,
-			       "%s", *why ? why : curl_easy_strerror(rc));
+			       "%s", *why ? why : calls->strerror(rc));
 	(void)unlinkat(dirfd, name, 0);
 	return err_wrap(e, "fetch %s", url);
 }
