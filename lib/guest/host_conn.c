@@ -67,21 +67,22 @@ int host_conn_fill(struct guest_conn *c, struct err *e)
 	return 0;
 }
 
+// What was taken is dropped once no whole frame is left: to move the rest up after each would take
+// the square of their number, which is the guest's to choose.
 static int next_frame(struct guest_conn *c, struct guest_head *h, const uint8_t **payload,
 		      struct err *e)
 {
-	const uint8_t *p;
+	size_t len = c->in.len - c->used;
+	const uint8_t *p = len < GUEST_HEADER ? NULL : (const uint8_t *)c->in.data + c->used;
 
-	buf_drop(&c->in, c->used);
-	c->used = 0;
-	if (c->in.len < GUEST_HEADER)
-		return 0;
-	p = (const uint8_t *)c->in.data;
-	if (guest_head_get(p, h, e) < 0)
+	if (p && guest_head_get(p, h, e) < 0)
 		return err_wrap(e, "the guest's agent");
-	if (c->in.len - GUEST_HEADER < h->len)
+	if (!p || len - GUEST_HEADER < h->len) {
+		buf_drop(&c->in, c->used);
+		c->used = 0;
 		return 0;
-	c->used = GUEST_HEADER + h->len;
+	}
+	c->used += GUEST_HEADER + h->len;
 	*payload = p + GUEST_HEADER;
 	return 1;
 }

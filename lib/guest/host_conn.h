@@ -10,7 +10,7 @@ struct guest_conn {
 	int fd;	     // non-blocking
 	int gone_fd; // readable when the VMM has ended, or -1; not ours
 	struct buf in, out;
-	size_t used;	     // bytes at the front of in which the last frame took
+	size_t used;	     // bytes at the front of in that were taken
 	bool greeted;	     // the peer's hello has come
 	int64_t hello_until; // its deadline
 };
