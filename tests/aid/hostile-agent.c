@@ -23,6 +23,7 @@
 #include <fcntl.h>
 
 #define LAST_MS 120000 // nobody waits for longer
+#define FLOOD	(64u << 10)
 
 static void give(int fd, const void *p, size_t len)
 {
@@ -108,16 +109,24 @@ static void play_stream(int fd, const char *path)
 	}
 }
 
-static void play_again(int fd, const struct buf *b, bool slowly)
+static void play_drip(int fd, const struct buf *b)
 {
-	for (;;) {
-		for (size_t i = 0; slowly && i < b->len; i++) {
-			give(fd, b->data + i, 1);
-			clock_sleep_ms(1000);
-		}
-		if (!slowly)
-			give(fd, b->data, b->len);
+	for (size_t i = 0;; i = (i + 1) % b->len) {
+		give(fd, b->data + i, 1);
+		clock_sleep_ms(1000);
 	}
+}
+
+// Many at a time: a client that is never short of them, and not a processor spent on calls of a few
+// bytes.
+static void play_flood(int fd, const struct buf *b)
+{
+	cleanup_buf struct buf many = BUF_INIT;
+
+	while (many.len < FLOOD)
+		buf_add(&many, b->data, b->len);
+	for (;;)
+		give(fd, many.data, many.len);
 }
 
 static void play_frame(int fd, const char *words)
@@ -164,8 +173,10 @@ static void play(int fd, const char *act)
 		unescape(words, &b);
 	if (str_starts(act, "r:"))
 		give(fd, b.data, b.len);
-	else if (str_starts(act, "drip:") || str_starts(act, "flood:"))
-		play_again(fd, &b, act[0] == 'd');
+	else if (str_starts(act, "drip:") && b.len)
+		play_drip(fd, &b);
+	else if (str_starts(act, "flood:") && b.len)
+		play_flood(fd, &b);
 }
 
 static void serve(int fd, char **acts)

@@ -88,9 +88,9 @@ refuses() { # STATUS COMMAND...
 }
 
 # Everything below the state root, names and contents, in one digest; but for the audit logs, where a
-# quota that was hit is noted.
+# quota that was hit is noted. For $(digest) alone, whose shell it ends: that is a process less, two thousand times.
 digest() {
-	"$AIDS/tree" "$MVM_STATE_DIR" 'audit.lo*'
+	exec "$AIDS/tree" "$MVM_STATE_DIR" 'audit.lo*'
 }
 
 # Refused, and not a byte of the state changed.

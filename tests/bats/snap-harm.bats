@@ -53,7 +53,7 @@ cpu() { # KEY: of /proc/cpuinfo
 # All that a wake compares, told by others than mvm: then nothing but the files can be wrong.
 of_this_machine() { # GEN...
 	local here disks uuid ref image=$pool/artifacts/current data=$instance/volumes/data.ext4
-	here=$(command jq -nc --arg revision "$(basename "$(readlink "$image")")" --arg arch "$(uname -m)" \
+	here=$(jq -nc --arg revision "$(basename "$(readlink "$image")")" --arg arch "$(uname -m)" \
 		--arg version "$(mvm-fc-qemu --version | sed -n 's/^mvm-fc-qemu //p')" \
 		--arg sha "$(sha256sum <"$MVM_BIN/mvm-fc-qemu" | cut -d' ' -f1)" \
 		--arg format "$(mvm-fc-qemu --snapshot-version | head -1)" \
@@ -68,12 +68,12 @@ of_this_machine() { # GEN...
 		devices: [["drive", "rootfs", $root], ["net", "eth0", 0], ["vsock", "vsock", 0], ["entropy", "entropy", 0]] |
 			map({kind: .[0], id: .[1], bytes: .[2], identity: ""})}')
 	uuid=$(blkid -p -s UUID -o value "$data" | tr -d -)
-	disks=$(command jq -nc --arg identity "$uuid $(stat -c %.9Y "$data")" --argjson data "$(stat -c %s "$data")" '
+	disks=$(jq -nc --arg identity "$uuid $(stat -c %.9Y "$data")" --argjson data "$(stat -c %s "$data")" '
 		[["data", $data, $identity], ["secrets", 16777216, ""], ["config", 1048576, ""]] |
 			map({kind: "drive", id: .[0], bytes: .[1], identity: .[2]})')
 	for ref in "$@"; do
 		reseal "$snapshots/$ref" ".machine *= $here | .guest.disks = $disks |
-			.guest += $(command jq -c '.net | {guest_ip, gateway_ip, cidr, mac}' "$instance/instance.json")"
+			.guest += $(jq -c '.net | {guest_ip, gateway_ip, cidr, mac}' "$instance/instance.json")"
 	done
 }
 

@@ -153,7 +153,7 @@ flip_each() { # FILE STEP
 }
 
 @test "where the disk is really full, compose and pack say so, and all is as it was" {
-	export vm pool instance snapshots mem_mib
+	export vm pool instance snapshots mem_mib snap_keys snap_text
 	export -f pages pages_digest seal manifest gen delta
 	unshare -m bash -euo pipefail -c '
 		full() { # VERB...: refused for want of room, and nothing has changed
