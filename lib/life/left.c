@@ -154,6 +154,5 @@ int left_gc(const struct address *a, bool dry_run, int wait_ms, struct codec_lis
 
 	if (level == STORE_POOL && gc_tenant(a, dry_run, wait_ms, rows, e) < 0)
 		return -e->no;
-	return store_lock(&s, level, a, wait_ms, e) < 0 ? -e->no
-							: base_gc(&s, dry_run, rows, e);
+	return store_lock(&s, level, a, wait_ms, e) < 0 ? -e->no : base_gc(&s, dry_run, rows, e);
 }
