@@ -80,6 +80,19 @@ static int clear_asked(const struct address *a, const struct instance *seen, int
 	return held_save(&h, e);
 }
 
+int ask_take_back(const struct address *a, int wait_ms, bool *ret_never, struct err *e)
+{
+	struct instance i = { 0 };
+	struct proc_id self;
+
+	*ret_never = false;
+	if (instance_load(a, NULL, &i, e) < 0 || proc_id_get(getpid(), &self, e) < 0)
+		return -e->no;
+	*ret_never = instance_has_op(&i) && i.op.stage == OP_ASKED &&
+		     i.op.pid == (uint32_t)self.pid && i.op.pid_start == self.start;
+	return *ret_never ? clear_asked(a, &i, wait_ms, e) : 0;
+}
+
 // What was captured of a guest is older than its disks once its CPUs run again. A diff_base that is
 // still there says that no capture was begun. When the disk is full the link goes all the same, and
 // that suffices: what counts the space is put right by the next gc.

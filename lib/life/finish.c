@@ -186,9 +186,13 @@ static void asked_for(const struct address *a, const struct instance *i, struct 
 // op.stage alone decides. False: nothing ran and nothing is to be written.
 static bool decide(const struct address *a, const struct instance *i, struct ending *end)
 {
-	if (instance_has_op(i) && i->op.stage == OP_ENDING)
+	bool op = instance_has_op(i);
+
+	if (op && i->op.stage == OP_ENDING)
 		asked_for(a, i, end);
-	else if (instance_has_op(i) && (i->op.stage == OP_ASKED || i->op.stage == OP_STARTING))
+	// With a VMM it is a stop that was asked for, and the VMM was quicker.
+	else if (op &&
+		 (i->op.stage == OP_STARTING || (i->op.stage == OP_ASKED && !instance_has_vmm(i))))
 		start_failed(a, i, end);
 	else if (instance_has_vmm(i))
 		ended_by_itself(a, end);

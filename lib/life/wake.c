@@ -208,6 +208,7 @@ static void tell_restless(const struct address *a)
 static int start_backend(const struct address *a, int wait_ms, struct err *e)
 {
 	struct err failed = { 0 };
+	bool never;
 
 	if (backend_start(a, &failed) == 0) {
 		if (why_not_running(a, e) < 0)
@@ -216,7 +217,9 @@ static int start_backend(const struct address *a, int wait_ms, struct err *e)
 		return 0;
 	}
 	// The steps know better than the backend why, unless none of them ran.
-	if (ask_settle(a, false, wait_ms, e) < 0 || why_not_running(a, e) < 0)
+	if (ask_take_back(a, wait_ms, &never, e) < 0)
+		return -e->no;
+	if (!never && (ask_settle(a, false, wait_ms, e) < 0 || why_not_running(a, e) < 0))
 		return -e->no;
 	*e = failed;
 	return -e->no;

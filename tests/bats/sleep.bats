@@ -305,6 +305,18 @@ other_backend() {
 }
 
 # The backend ends a start after 180 s, and what has not come to its end by then begins anew.
+@test "a backend that fails before any step tells why itself, and the capture stays" {
+	other_backend <<-END
+		echo "backend: nobody is at home" >&2
+		exit 7
+	END
+	sleeping
+	refuses 1 within "$tree/bin/mvm-instance" wake "$vm"
+	[[ $stderr == *"nobody is at home"* ]]
+	[ "$(field "$vm" '[.status, .op] | map(tostring) | join(" ")')" = "sleeping null" ]
+	mvm-snap verify "$vm" gen-1
+}
+
 @test "a capture is made whole before the backend is asked, and where that is late the way out is named" {
 	local packer ended=0
 	other_backend <<-END

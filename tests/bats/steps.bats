@@ -78,6 +78,11 @@ field() { mvm-instance info "$1" | jq -r "$2"; }
 		EXIT_CODE=exited EXIT_STATUS=0 step finish "$vm"
 		[ "$(field "$vm" '[.status, .last_exit, .op] | map(tostring) | join(" ")')" = "created start-failed null" ]
 	done
+	# it ended by itself before the stop that was asked for had begun
+	set_status "$vm" running
+	in_flight "$vm" stop asked "$pid"
+	EXIT_CODE=killed EXIT_STATUS=KILL step finish "$vm"
+	[ "$(field "$vm" '[.status, .last_exit, .op] | map(tostring) | join(" ")')" = "stopped killed null" ]
 	# nothing ran, nothing was asked for: nothing to write
 	before=$(digest)
 	step finish "$vm"
