@@ -58,7 +58,8 @@ takes_signals() { # PID
 }
 
 is_program() { # PID NAME
-	[[ $(cat "/proc/$1/comm" 2>/dev/null) == "$2" ]]
+	local name
+	{ read -r name <"/proc/$1/comm"; } 2>/dev/null && [[ $name == "$2" ]]
 }
 
 # No process, or a dead one that its parent has not looked at yet; by one look, since it may go between two.

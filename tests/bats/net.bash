@@ -135,7 +135,7 @@ guest() { # BRIDGE NAME ADDRESS/PREFIX GATEWAY: prints the holder's pid
 
 # The bridge has learned that there is a carrier, which takes the kernel a moment.
 forwards() { # PORT
-	within ip -j -d link show "$1" | jq -e '.[0].linkinfo.info_slave_data.state == "forwarding"' >/dev/null
+	[[ $(within ip -d link show "$1") == *'bridge_slave state forwarding '* ]]
 }
 
 # A guest with the MAC and address of its record, on a port with that instance's rules, which stands in
