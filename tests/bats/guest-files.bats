@@ -18,6 +18,8 @@ setup() {
 
 teardown() {
 	net_teardown
+	# unshare takes no SIGTERM while its process 1 lives, and would outlive the test with it
+	[[ -z ${outer-} ]] || kill -KILL "$outer"
 	rm -rf "$files"
 }
 
