@@ -154,12 +154,6 @@ static bool on_at_once(void *arg, uint8_t type, const struct guest_hook *h)
 	return machine_at_once(type, h);
 }
 
-static void on_after(void *arg, uint8_t type, const struct guest_net *net)
-{
-	(void)arg;
-	machine_after(type, net);
-}
-
 static int on_changed(void *arg, enum guest_drive which, const char *user,
 		      const uint8_t digest[GUEST_DIGEST], struct err *e)
 {
@@ -189,7 +183,6 @@ static int run(struct guestd *g, struct err *e)
 		.dial_ended = on_dial_ended,
 		.around = on_around,
 		.at_once = on_at_once,
-		.after = on_after,
 		.worker_file = WORKER_FILE,
 		.changed = on_changed,
 	};

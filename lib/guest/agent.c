@@ -3,8 +3,11 @@
 
 #include <stdarg.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "guest/agent_core.h"
+
+#define LATER_MS 200
 
 int agent_new(struct loop *l, const struct agent_hooks *hooks, void *arg, struct agent **ret,
 	      struct err *e)
@@ -40,6 +43,8 @@ void agent_free(struct agent *a)
 	agent_entry_free(a);
 	agent_hook_free(a->hook);
 	agent_probe_free(a);
+	loop_remove(a->later_timer);
+	buf_free(&a->later);
 	guest_welcome_clear(&a->welcome);
 	for (size_t i = 0; i < COUNT(a->logs); i++)
 		free(a->logs[i].bytes.data);
@@ -135,6 +140,34 @@ void agent_say(struct agent *a, const char *fmt, ...)
 	log_info("", "%s", line);
 	memcpy(line + strlen(line), "\n", 2);
 	agent_log_add(a, GUEST_LOG_AGENT, line, strlen(line));
+}
+
+static void on_later(void *arg)
+{
+	struct agent *a = arg;
+	cleanup_buf struct buf lines = a->later;
+
+	a->later = (struct buf)BUF_INIT;
+	loop_remove(a->later_timer);
+	a->later_timer = NULL;
+	for (const char *line = buf_text(&lines), *end; (end = strchr(line, '\n')); line = end + 1)
+		agent_say(a, "%.*s", (int)(end - line), line);
+}
+
+void agent_say_later(struct agent *a, const char *fmt, ...)
+{
+	struct err ignored = { 0 };
+	char line[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	log_clean(line);
+	buf_fmt(&a->later, "%s\n", line);
+	if (!a->later_timer && loop_add_timer(a->loop, clock_ms() + LATER_MS, on_later, a,
+					      &a->later_timer, &ignored) < 0)
+		on_later(a);
 }
 
 bool agent_is_ready(const struct agent *a)

@@ -27,9 +27,6 @@ struct agent_hooks {
 	// True: what is asked runs no program and waits for nobody, and is done in the agent's own
 	// process, before another one would have begun. NULL: nothing is so.
 	bool (*at_once)(void *arg, uint8_t type, const struct guest_hook *h);
-	// What can be done after the host has the answer of one that succeeded, and so costs it no
-	// time. May be NULL.
-	void (*after)(void *arg, uint8_t type, const struct guest_net *net);
 	const char *worker_file; // as of guest/worker.h, or NULL
 	// SECRETS_CHANGED, CONFIG_CHANGED (guest/drive.h): reads that drive again; user owns
 	// secrets. On failure what was read before stays. NULL: there are no drives.

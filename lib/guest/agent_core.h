@@ -110,11 +110,16 @@ struct agent {
 	bool down_asked;   // by a connection that is over
 	struct hook *hook; // under way
 	struct probe *probe;
-	bool asleep; // between a sleep that is done and a wake
+	bool asleep;	  // between a sleep that is done and a wake
+	struct buf later; // lines that wait for a quiet moment
+	struct loop_source *later_timer;
 };
 
 // agent.c
 void agent_settle(struct agent *a);
+// The same as agent_say, when the host has had its answer: a console takes its time, and a guest
+// that was just loaded more of it.
+void agent_say_later(struct agent *a, const char *fmt, ...) PRINTF(2, 3);
 // agent_conn.c
 void agent_conn_add(struct agent *a, int fd, bool ours);
 void agent_conn_send(struct conn *c, enum guest_type type, uint16_t stream, const void *p,

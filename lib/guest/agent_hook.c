@@ -21,7 +21,6 @@ struct hook {
 	struct conn *c; // NULL: the host went away, or nobody has asked
 	uint8_t type;
 	uint32_t deadline_ms;
-	struct guest_net net;
 	pid_t pid;
 	bool reaped, late;
 	int fd;
@@ -140,12 +139,9 @@ static void send_done(struct conn *c, const struct guest_hook_done *done)
 	agent_conn_send(c, GUEST_HOOK_DONE, 0, b.data, b.len);
 }
 
-// The host has its answer: a line on a slow console does not keep it waiting.
-static void after(struct agent *a, uint8_t type, uint32_t elapsed_ms, const struct guest_net *net)
+static void say_done(struct agent *a, uint8_t type, uint32_t elapsed_ms)
 {
-	agent_say(a, "%s: done in %u ms", name_of(type), elapsed_ms);
-	if (a->hooks.after)
-		a->hooks.after(a->arg, type, net);
+	agent_say_later(a, "%s: done in %u ms", name_of(type), elapsed_ms);
 }
 
 static void note_state(struct agent *a, uint8_t type, bool done)
@@ -178,10 +174,9 @@ static void finish(struct hook *h)
 	if (h->c) {
 		h->c->hook = NULL;
 		agent_conn_finish(h->c);
-		agent_conn_settle(h->c);
 	}
 	if (r == 0)
-		after(a, h->type, done.elapsed_ms, &h->net);
+		say_done(a, h->type, done.elapsed_ms);
 	else if (h->type == GUEST_SLEEP)
 		undo(a);
 	agent_hook_free(h);
@@ -248,7 +243,6 @@ static int start(struct agent *a, struct conn *c, const struct job *job, struct 
 			   .work_arg = job };
 
 	*h = (struct hook){ .a = a, .c = c, .type = job->type, .fd = -1, .started = clock_ms() };
-	h->net = job->want.net;
 	h->deadline_ms = MIN(job->want.deadline_ms, DEADLINE_S * 1000);
 	if (null < 0 || agent_spawn_pipe(false, &h->fd, &out, e) < 0) {
 		agent_hook_free(h);
@@ -302,9 +296,8 @@ static int do_at_once(struct conn *c, const struct job *job, struct err *e)
 	steps.done.elapsed_ms = (uint32_t)(clock_ms() - start);
 	note_state(a, job->type, true);
 	send_done(c, &steps.done);
-	agent_conn_settle(c);
 	agent_conn_set_timer(c, AGENT_IDLE_MS); // the host may go on with its drives
-	after(a, job->type, steps.done.elapsed_ms, &job->want.net);
+	say_done(a, job->type, steps.done.elapsed_ms);
 	return 0;
 }
 

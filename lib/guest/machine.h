@@ -12,6 +12,8 @@ int machine_network(const struct guest_net *net, struct err *e) MUST_CHECK;
 // The name of the card (of IFNAMSIZ bytes) that the above is done to, and its hardware address.
 int machine_card(char out[static 16], struct err *e) MUST_CHECK;
 int machine_mac(const uint8_t mac[6], struct err *e) MUST_CHECK;
+// It has that name and that address already.
+bool machine_has_network(const struct guest_net *net);
 // By ARP, after the card is on another bridge.
 int machine_announce(const struct guest_net *net, struct err *e) MUST_CHECK;
 void machine_clock(uint64_t utc_us); // when it is off by more than half a second
@@ -31,8 +33,6 @@ struct guest_steps;
 int machine_around(uint8_t type, const struct guest_hook *h, struct guest_steps *steps,
 		   struct err *e) MUST_CHECK;
 bool machine_at_once(uint8_t type, const struct guest_hook *h);
-// Once the host has its answer: after a wake the address is announced.
-void machine_after(uint8_t type, const struct guest_net *net);
 int machine_repair(const struct guest_hook *h, struct guest_steps *steps, struct err *e) MUST_CHECK;
 int machine_boot_id(struct err *e) MUST_CHECK; // a new one in /run/mvm/boot-id
 void machine_worker(const char *user);	       // may write guest/worker.h's file from now on

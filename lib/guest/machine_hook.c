@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/proc.h"
 #include "guest/hook.h"
 
@@ -166,9 +165,23 @@ static int go_to_sleep(const struct guest_hook *h, struct guest_steps *steps, in
 	return -e->no;
 }
 
+// Others learn it from the first packet at the latest.
+static void announce(const struct guest_hook *h, struct guest_steps *steps)
+{
+	struct err e = { 0 };
+
+	if (!h->net.address)
+		return;
+	if (machine_announce(&h->net, &e) < 0)
+		guest_step(steps, "announce: %s", e.msg);
+	else
+		guest_step(steps, "announce");
+}
+
 static int wake(const struct guest_hook *h, struct guest_steps *steps, int64_t deadline,
 		struct err *e)
 {
+	announce(h, steps);
 	if (resume(steps, e) < 0)
 		return -e->no;
 	if (h->flags & GUEST_HOOK_QUIET)
@@ -196,13 +209,4 @@ int machine_around(uint8_t type, const struct guest_hook *h, struct guest_steps 
 	if (type == GUEST_SLEEP)
 		return go_to_sleep(h, steps, deadline, e);
 	return type == GUEST_REPAIR ? machine_repair(h, steps, e) : wake(h, steps, deadline, e);
-}
-
-// Others learn it from the first packet at the latest.
-void machine_after(uint8_t type, const struct guest_net *net)
-{
-	struct err e = { 0 };
-
-	if (type == GUEST_THAW && net->address && machine_announce(net, &e) < 0)
-		log_warn("", "%s", e.msg);
 }

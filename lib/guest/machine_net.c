@@ -17,6 +17,8 @@
 #include "base/log.h"
 #include "base/name.h"
 
+#define IFACES 64 // looked at for the address
+
 struct request {
 	struct nlmsghdr head;
 	union {
@@ -195,6 +197,52 @@ int machine_network(const struct guest_net *net, struct err *e)
 	return write_names(net, e) < 0 ? err_wrap(e, "network") : 0;
 }
 
+// The card that has our address: a wake that has found it does not look for it once more.
+static struct card {
+	uint32_t address; // 0: not known
+	int index;
+	uint8_t mac[ETH_ALEN];
+} known;
+
+static bool know_card(int fd, struct ifreq *r, uint32_t address)
+{
+	struct card c = { .address = address };
+
+	if (ioctl(fd, SIOCGIFHWADDR, r) < 0 || r->ifr_hwaddr.sa_family != ARPHRD_ETHER)
+		return false;
+	memcpy(c.mac, r->ifr_hwaddr.sa_data, ETH_ALEN);
+	if (ioctl(fd, SIOCGIFINDEX, r) < 0)
+		return false;
+	c.index = r->ifr_ifindex;
+	known = c;
+	return true;
+}
+
+// A guest that goes on as itself has name and address; what else its users made of its network is
+// theirs.
+bool machine_has_network(const struct guest_net *net)
+{
+	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq all[IFACES] = { 0 };
+	struct ifconf list = { .ifc_len = (int)sizeof(all), .ifc_req = all };
+	char host[sizeof(net->hostname) + 1] = "";
+
+	known.address = 0;
+	if (!net->address || fd < 0 || gethostname(host, sizeof(host) - 1) < 0 ||
+	    !str_eq(host, net->hostname) || ioctl(fd, SIOCGIFCONF, &list) < 0)
+		return false;
+	for (size_t i = 0; i < (size_t)list.ifc_len / sizeof(all[0]); i++) {
+		const struct sockaddr_in *in = (const void *)&all[i].ifr_addr;
+
+		if (ntohl(in->sin_addr.s_addr) == net->address &&
+		    ioctl(fd, SIOCGIFFLAGS, &all[i]) == 0 && all[i].ifr_flags & IFF_UP) {
+			(void)know_card(fd, &all[i], net->address);
+			return true;
+		}
+	}
+	return false;
+}
+
 // A request for one's own address, to all: whoever has an entry for it, and every bridge on the
 // way, learns where it is now.
 int machine_announce(const struct guest_net *net, struct err *e)
@@ -211,15 +259,19 @@ int machine_announce(const struct guest_net *net, struct err *e)
 	uint32_t address = htonl(net->address);
 	struct ifreq r;
 
-	if (find_card(fd, &r, e) < 0)
-		return -e->no;
-	to.sll_ifindex = (int)if_nametoindex(r.ifr_name);
+	if (known.address != net->address || fd < 0) {
+		if (find_card(fd, &r, e) < 0)
+			return -e->no;
+		if (!know_card(fd, &r, net->address))
+			return err_sys(e, "look at %s", r.ifr_name);
+	}
+	to.sll_ifindex = known.index;
 	memset(to.sll_addr, 0xff, ETH_ALEN);
-	memcpy(arp.arp_sha, r.ifr_hwaddr.sa_data, ETH_ALEN);
+	memcpy(arp.arp_sha, known.mac, ETH_ALEN);
 	memcpy(arp.arp_spa, &address, sizeof(address));
 	memcpy(arp.arp_tpa, &address, sizeof(address));
 	return sendto(fd, &arp, sizeof(arp), 0, (struct sockaddr *)&to, sizeof(to)) < 0
-		       ? err_sys(e, "announce on %s", r.ifr_name)
+		       ? err_sys(e, "announce by ARP")
 		       : 0;
 }
 

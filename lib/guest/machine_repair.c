@@ -22,8 +22,6 @@
 #include "guest/hook.h"
 #include "guest/worker.h"
 
-#define IFACES 64 // looked at for the address
-
 static int set_clock(uint64_t utc_us, struct guest_steps *steps, struct err *e)
 {
 	struct timespec now = { 0 },
@@ -94,28 +92,6 @@ static int drop_addresses(const struct guest_net *net, struct err *e)
 	}
 	freeifaddrs(all);
 	return r;
-}
-
-// A guest that goes on as itself has name and address; what else its users made of its network is
-// theirs.
-static bool has_network(const struct guest_net *net)
-{
-	cleanup_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct ifreq all[IFACES] = { 0 };
-	struct ifconf list = { .ifc_len = (int)sizeof(all), .ifc_req = all };
-	char host[sizeof(net->hostname) + 1] = "";
-
-	if (!net->address || fd < 0 || gethostname(host, sizeof(host) - 1) < 0 ||
-	    !str_eq(host, net->hostname) || ioctl(fd, SIOCGIFCONF, &list) < 0)
-		return false;
-	for (size_t i = 0; i < (size_t)list.ifc_len / sizeof(all[0]); i++) {
-		const struct sockaddr_in *in = (const void *)&all[i].ifr_addr;
-
-		if (ntohl(in->sin_addr.s_addr) == net->address &&
-		    ioctl(fd, SIOCGIFFLAGS, &all[i]) == 0 && all[i].ifr_flags & IFF_UP)
-			return true;
-	}
-	return false;
 }
 
 #define BOOT_ID	    "boot-id"
@@ -212,7 +188,7 @@ int machine_repair(const struct guest_hook *h, struct guest_steps *steps, struct
 		if (machine_mac(h->mac, e) < 0)
 			return -e->no;
 	}
-	if (has_network(&h->net)) {
+	if (machine_has_network(&h->net)) {
 		guest_step(steps, "network: as it was");
 	} else {
 		guest_step(steps, "network: %s", h->net.hostname[0] ? h->net.hostname : "none");
