@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Everything but the agent stands still. With cgroup v2: beside the agent's own cgroup and those
-// above it all groups are frozen, and what lives in these themselves is moved into a frozen group
-// for the time (in our images that is everything). Without: SIGSTOP, parents before children, so
-// that no shell sees its command stop.
+// above it all groups are frozen, and what lives in these themselves is moved into a group that is
+// (in our images that is everything). There it stays: each move back would wait for the kernel, a
+// wake for 40 ms. Without: SIGSTOP, parents before children, so that no shell sees its command
+// stop.
 //
-// What was stopped stands in FROZEN, a line each, written before it is done: "cgroup PATH",
-// "moved PATH", "pid N START". Continuing goes backwards through it.
+// What was stopped stands in FROZEN, a line each, written before it is done: "cgroup PATH" and "pid
+// N START". Continuing goes backwards through it.
 #include "guest/machine.h"
 
 #include <dirent.h>
@@ -75,11 +76,11 @@ static int note(struct freeze *f, const char *kind, const char *path, struct err
 }
 
 // A group that somebody else has frozen stays so.
-static int freeze_group(struct freeze *f, const char *dir, const char *kind, struct err *e)
+static int freeze_group(struct freeze *f, const char *dir, struct err *e)
 {
 	if (reads(dir, "cgroup.freeze", "1"))
 		return 0;
-	if (note(f, kind, dir, e) < 0)
+	if (note(f, "cgroup", dir, e) < 0)
 		return -e->no;
 	if (write_file(dir, "cgroup.freeze", "1") < 0)
 		return errno == ENOENT ? 0 : err_sys(e, "freeze %s", dir);
@@ -100,7 +101,7 @@ static int freeze_below(struct freeze *f, const char *dir, const char *but, stru
 
 		if (it->d_type == DT_DIR && it->d_name[0] != '.' && !str_eq(it->d_name, but) &&
 		    !str_eq(it->d_name, HOLDING))
-			r = freeze_group(f, path, "cgroup", e);
+			r = freeze_group(f, path, e);
 	}
 	(void)closedir(d);
 	return r;
@@ -140,7 +141,7 @@ static int move_members(struct freeze *f, const char *dir, struct err *e)
 
 	if (mkdir(holding, 0755) < 0 && errno != EEXIST)
 		return err_sys(e, "make %s", holding);
-	if (freeze_group(f, holding, "moved", e) < 0)
+	if (freeze_group(f, holding, e) < 0)
 		return -e->no;
 	for (int i = 0; i < PASSES && moved > 0; i++)
 		moved = move_all(f, dir, holding, e);
@@ -283,23 +284,6 @@ int machine_freeze(int64_t deadline_ms, struct err *e)
 	return r;
 }
 
-static int release(const char *holding, struct err *e)
-{
-	struct freeze nobody = { .agent = 0 };
-	cleanup_free char *dir =
-		base_printf("%.*s", (int)(strrchr(holding, '/') - holding), holding);
-	int moved = 1;
-
-	if (write_file(holding, "cgroup.freeze", "0") < 0 && errno != ENOENT)
-		return err_sys(e, "continue %s", holding);
-	if (access(holding, F_OK) < 0)
-		return 0;
-	for (int i = 0; i < PASSES && moved > 0; i++)
-		moved = move_all(&nobody, holding, dir, e);
-	(void)rmdir(holding); // zombies may keep it; it is used again
-	return moved < 0 ? moved : 0;
-}
-
 static int continue_pid(const char *text)
 {
 	struct proc_id id;
@@ -316,8 +300,6 @@ static int continue_pid(const char *text)
 
 static int undo(const char *line, struct err *e)
 {
-	if (str_starts(line, "moved "))
-		return release(line + 6, e);
 	if (str_starts(line, "cgroup ") && write_file(line + 7, "cgroup.freeze", "0") < 0 &&
 	    errno != ENOENT)
 		return err_sys(e, "continue %s", line + 7);
