@@ -7,7 +7,8 @@
 #include "base/log.h"
 #include "guest/agent_core.h"
 
-#define LATER_MS 200
+#define LINE	 512
+#define LATER_MS 1000
 
 int agent_new(struct loop *l, const struct agent_hooks *hooks, void *arg, struct agent **ret,
 	      struct err *e)
@@ -128,43 +129,51 @@ void agent_child(struct agent *a, pid_t pid, int wait_status)
 	agent_settle(a);
 }
 
+static void keep(struct agent *a, const char *fmt, va_list ap, char line[static LINE])
+{
+	(void)vsnprintf(line, LINE - 1, fmt, ap);
+	log_clean(line);
+	memcpy(line + strlen(line), "\n", 2);
+	agent_log_add(a, GUEST_LOG_AGENT, line, strlen(line));
+}
+
+static void say(const char *lines)
+{
+	for (const char *end; (end = strchr(lines, '\n')); lines = end + 1)
+		log_info("", "%.*s", (int)(end - lines), lines);
+}
+
 void agent_say(struct agent *a, const char *fmt, ...)
 {
-	char line[512];
+	char line[LINE];
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(line, sizeof(line) - 1, fmt, ap);
+	keep(a, fmt, ap, line);
 	va_end(ap);
-	log_clean(line);
-	log_info("", "%s", line);
-	memcpy(line + strlen(line), "\n", 2);
-	agent_log_add(a, GUEST_LOG_AGENT, line, strlen(line));
+	say(line);
 }
 
 static void on_later(void *arg)
 {
 	struct agent *a = arg;
-	cleanup_buf struct buf lines = a->later;
 
-	a->later = (struct buf)BUF_INIT;
 	loop_remove(a->later_timer);
 	a->later_timer = NULL;
-	for (const char *line = buf_text(&lines), *end; (end = strchr(line, '\n')); line = end + 1)
-		agent_say(a, "%.*s", (int)(end - line), line);
+	say(buf_text(&a->later));
+	buf_clear(&a->later);
 }
 
 void agent_say_later(struct agent *a, const char *fmt, ...)
 {
 	struct err ignored = { 0 };
-	char line[512];
+	char line[LINE];
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(line, sizeof(line), fmt, ap);
+	keep(a, fmt, ap, line);
 	va_end(ap);
-	log_clean(line);
-	buf_fmt(&a->later, "%s\n", line);
+	buf_str(&a->later, line);
 	if (!a->later_timer && loop_add_timer(a->loop, clock_ms() + LATER_MS, on_later, a,
 					      &a->later_timer, &ignored) < 0)
 		on_later(a);

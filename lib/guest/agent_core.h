@@ -117,8 +117,8 @@ struct agent {
 
 // agent.c
 void agent_settle(struct agent *a);
-// The same as agent_say, when the host has had its answer: a console takes its time, and a guest
-// that was just loaded more of it.
+// The same as agent_say, but that the console has it in a quiet moment: it takes its time, and with
+// a guest that was just loaded more of it.
 void agent_say_later(struct agent *a, const char *fmt, ...) PRINTF(2, 3);
 // agent_conn.c
 void agent_conn_add(struct agent *a, int fd, bool ours);
