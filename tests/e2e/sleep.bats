@@ -159,10 +159,10 @@ is_cold() { # ADDRESS CAUSE
 	[[ $(explain "$vm" '.start.drives | map(.drive) | join(" ")') == "secrets config" ]]
 	# and what changes after its repair, which has given it the others
 	mvm-instance sleep "$vm"
-	MVM_FAULT=life-load-repaired:sleep=2000@1 mvm-instance wake "$vm" >/dev/null 3>&- &
+	MVM_FAULT=life-load-repaired:sleep=6000@1 mvm-instance wake "$vm" >/dev/null 3>&- &
 	waker=$!
 	wait_until 10 grep -q '"spent":true' "$(dir_of "$vm")/snapshots/gen-2/manifest.json"
-	sleep 1
+	sleep 1 # it is repaired, and the host has time to rewrite the drive before the commit
 	printf three | mvm-secrets set acme db=- >/dev/null
 	wait "$waker"
 	wait_until 5 guest "$vm" 'grep -q three /run/t/seen'
