@@ -94,19 +94,28 @@ static int drop_addresses(const struct guest_net *net, struct err *e)
 	return r;
 }
 
-#define BOOT_ID	    "boot-id"
-#define BOOT_ID_LEN 37 // a UUID and the end of its line
-
-static int make_boot_id(char out[static BOOT_ID_LEN + 1], struct err *e)
+// Of version 4, without its dashes.
+static int random_uuid(char hex[static 33], struct err *e)
 {
 	uint8_t r[16] = { 0 };
-	char hex[33];
 
 	if (getrandom(r, sizeof(r), 0) != (ssize_t)sizeof(r))
 		return err_sys(e, "random numbers");
 	r[6] = (r[6] & 0x0f) | 0x40;
 	r[8] = (r[8] & 0x3f) | 0x80;
 	num_to_hex(r, sizeof(r), hex);
+	return 0;
+}
+
+#define BOOT_ID	    "boot-id"
+#define BOOT_ID_LEN 37 // a UUID and the end of its line
+
+static int make_boot_id(char out[static BOOT_ID_LEN + 1], struct err *e)
+{
+	char hex[33];
+
+	if (random_uuid(hex, e) < 0)
+		return -e->no;
 	base_cut(out, BOOT_ID_LEN + 1, "%.8s-%.4s-%.4s-%.4s-%.12s\n", hex, hex + 8, hex + 12,
 		 hex + 16, hex + 20);
 	return 0;
@@ -153,16 +162,12 @@ void machine_worker(const char *user)
 static int machine_id(struct err *e)
 {
 	cleanup_fd int dir = open("/etc", O_DIRECTORY | O_CLOEXEC);
-	uint8_t r[16] = { 0 };
 	char text[34];
 
 	if (dir < 0 || faccessat(dir, "machine-id", F_OK, 0) < 0)
 		return 0;
-	if (getrandom(r, sizeof(r), 0) != (ssize_t)sizeof(r))
-		return err_sys(e, "random numbers");
-	r[6] = (r[6] & 0x0f) | 0x40;
-	r[8] = (r[8] & 0x3f) | 0x80;
-	num_to_hex(r, sizeof(r), text);
+	if (random_uuid(text, e) < 0)
+		return -e->no;
 	text[32] = '\n';
 	text[33] = '\0';
 	return fd_replace_file(dir, "machine-id", text, 33, 0444, e);

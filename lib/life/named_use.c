@@ -23,32 +23,23 @@
 
 static int load_plan(struct plan *p, const struct snap_machine *m, struct err *e)
 {
-	if (tenant_load(p->a.tenant, &p->tenant, e) < 0 ||
-	    pool_load(p->a.tenant, p->a.pool, &p->pool, e) < 0 ||
-	    instance_load(&p->a, &p->tenant, &p->i, e) < 0 || vmm_choose(&p->vmm, e) < 0)
+	if (prepare_look(p, e) < 0)
 		return -e->no;
 	// As they are going to be when it goes on.
 	memcpy(p->i.revision_hash, m->revision_hash, sizeof(p->i.revision_hash));
 	memcpy(p->i.vmm_version, m->vmm_version, sizeof(p->i.vmm_version));
 	p->i.vmm = m->vmm;
-	return prepare_of_capture(p, e);
+	return 0;
 }
 
 static int compare(struct plan *p, const struct snap_gen *g, struct err *e)
 {
 	char data[sizeof(SNAP_DIR "/" SNAP_DATA) + SNAP_REF + 1];
-	const struct capture_of of = { .a = &p->a,
-				       .i = &p->i,
-				       .tenant = &p->tenant,
-				       .pool = &p->pool,
-				       .revision = &p->revision,
-				       .vmm = &p->vmm,
-				       .data = data };
 	struct snap_wanted wanted = { 0 };
 	int r;
 
 	base_cut(data, sizeof(data), SNAP_DIR "/%s/" SNAP_DATA, g->ref);
-	if (load_plan(p, &g->m.machine, e) < 0 || capture_machine(&of, &wanted, e) < 0)
+	if (load_plan(p, &g->m.machine, e) < 0 || prepare_wanted(p, data, &wanted, e) < 0)
 		return -e->no;
 	r = snap_manifest_check(&g->m, &wanted, e);
 	capture_machine_free(&wanted);

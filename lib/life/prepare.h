@@ -7,6 +7,7 @@
 #include "life/launch.h"
 #include "life/revision.h"
 #include "life/vmm.h"
+#include "snap/rules.h"
 #include "state/pool.h"
 #include "state/tenant.h"
 
@@ -31,8 +32,12 @@ void prepare_stage(struct plan *p, const char *stage);
 // prepare_load.c: finds, checks and completes the capture that this run goes on from. What is wrong
 // with it is *ret_refused, and the run is a cold start; anything else that fails is an error.
 int prepare_capture(struct plan *p, struct err *ret_refused, struct err *e) MUST_CHECK;
-// Revision and VMM of p become those that p->i names.
-int prepare_of_capture(struct plan *p, struct err *e) MUST_CHECK;
+// For who compares and starts nothing: p is what the records of p->a say now.
+int prepare_look(struct plan *p, struct err *e) MUST_CHECK;
+// Revision and VMM of p become those that p->i names; ret is what a capture has to be to be loaded
+// so. data as of capture_of; the caller frees ret by capture_machine_free.
+int prepare_wanted(struct plan *p, const char *data, struct snap_wanted *ret,
+		   struct err *e) MUST_CHECK;
 
 // prepare_jail.c
 int prepare_drives(struct plan *p, struct err *e) MUST_CHECK;

@@ -21,7 +21,7 @@ static bool is_refusal(const struct err *e)
 
 // Image and VMM are those of the capture: a pool may have another image by now, and a host another
 // default of its VMM.
-int prepare_of_capture(struct plan *p, struct err *e)
+static int choose(struct plan *p, struct err *e)
 {
 	struct vmm_choice same;
 	struct err missing = { 0 };
@@ -34,6 +34,28 @@ int prepare_of_capture(struct plan *p, struct err *e)
 	    vmm_find_firecracker(p->i.vmm_version, &same, &missing) == 0)
 		p->vmm = same;
 	return vmm_check_seccomp(&p->vmm, p->pool.seccomp_policy, &p->revision.base.drives, e);
+}
+
+int prepare_look(struct plan *p, struct err *e)
+{
+	if (tenant_load(p->a.tenant, &p->tenant, e) < 0 ||
+	    pool_load(p->a.tenant, p->a.pool, &p->pool, e) < 0 ||
+	    instance_load(&p->a, &p->tenant, &p->i, e) < 0)
+		return -e->no;
+	return vmm_choose(&p->vmm, e);
+}
+
+int prepare_wanted(struct plan *p, const char *data, struct snap_wanted *ret, struct err *e)
+{
+	const struct capture_of of = { .a = &p->a,
+				       .i = &p->i,
+				       .tenant = &p->tenant,
+				       .pool = &p->pool,
+				       .revision = &p->revision,
+				       .vmm = &p->vmm,
+				       .data = data };
+
+	return choose(p, e) < 0 ? -e->no : capture_machine(&of, ret, e);
 }
 
 static int complete(const struct store *s, struct snap_gen *g, struct err *e)
@@ -67,12 +89,6 @@ static int give(const struct plan *p, const struct snap_gen *g, struct err *e)
 
 static int find(struct plan *p, struct err *e)
 {
-	const struct capture_of of = { .a = &p->a,
-				       .i = &p->i,
-				       .tenant = &p->tenant,
-				       .pool = &p->pool,
-				       .revision = &p->revision,
-				       .vmm = &p->vmm };
 	cleanup_store struct store s = STORE_NONE;
 	cleanup_gen struct snap_gen g = SNAP_GEN_NONE;
 	struct snap_wanted wanted = { 0 };
@@ -84,8 +100,7 @@ static int find(struct plan *p, struct err *e)
 	if (!ref[0])
 		return err_kind(e, ERR_MISSING, "it has no capture");
 	// Its memory is still there while it is being packed.
-	if (snap_packer_end(&s, ref, e) < 0 || prepare_of_capture(p, e) < 0 ||
-	    capture_machine(&of, &wanted, e) < 0)
+	if (snap_packer_end(&s, ref, e) < 0 || prepare_wanted(p, NULL, &wanted, e) < 0)
 		return -e->no;
 	r = snap_gen_open_as(&s, ref, SNAP_EXCLUSIVE, LOCK_WAIT_MS, &wanted, &g, e);
 	capture_machine_free(&wanted);

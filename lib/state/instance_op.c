@@ -8,15 +8,20 @@
 #include "base/num.h"
 #include "state/transition.h"
 
-static int op_own(struct instance_op *op, struct err *e)
+static int own(char boot_id[static 37], uint32_t *pid, uint64_t *start, struct err *e)
 {
 	struct proc_id self;
 
-	if (clock_boot_id(op->boot_id, e) < 0 || proc_id_get(getpid(), &self, e) < 0)
+	if (clock_boot_id(boot_id, e) < 0 || proc_id_get(getpid(), &self, e) < 0)
 		return -e->no;
-	op->pid = (uint32_t)self.pid;
-	op->pid_start = self.start;
+	*pid = (uint32_t)self.pid;
+	*start = self.start;
 	return 0;
+}
+
+static int op_own(struct instance_op *op, struct err *e)
+{
+	return own(op->boot_id, &op->pid, &op->pid_start, e);
 }
 
 int instance_op_set(struct instance *i, int verb, struct err *e)
@@ -81,12 +86,9 @@ int instance_op_check(const struct instance *i, struct err *e)
 int instance_own(struct instance *i, struct err *e)
 {
 	struct instance_maker m = { 0 };
-	struct proc_id self;
 
-	if (clock_boot_id(m.boot_id, e) < 0 || proc_id_get(getpid(), &self, e) < 0)
+	if (own(m.boot_id, &m.pid, &m.pid_start, e) < 0)
 		return -e->no;
-	m.pid = (uint32_t)self.pid;
-	m.pid_start = self.start;
 	i->maker = m;
 	return 0;
 }
