@@ -113,7 +113,27 @@ int proc_die_with_parent(int sock, struct err *e)
 	return 0;
 }
 
-pid_t proc_fork_init(int *pidfd, int *sock, struct err *e)
+#define INIT_FLAGS (CLONE_NEWPID | CLONE_PIDFD)
+
+// Without CLONE_VM these are fork(2) with a namespace. The library's fork() would run its atfork
+// handlers; there are no threads and none of ours registers any.
+static long clone_init(int *fd)
+{
+	return syscall(SYS_clone, INIT_FLAGS | SIGCHLD, NULL, fd, NULL, NULL);
+}
+
+// Its flags lie in memory, so that a unit's RestrictNamespaces= cannot look at them and refuses it.
+static long clone_init_into(int group, int *fd)
+{
+	struct clone_args args = { .flags = INIT_FLAGS | CLONE_INTO_CGROUP,
+				   .pidfd = (uint64_t)(uintptr_t)fd,
+				   .exit_signal = SIGCHLD,
+				   .cgroup = (uint64_t)group };
+
+	return syscall(SYS_clone3, &args, sizeof(args));
+}
+
+pid_t proc_fork_init(int *group, int *pidfd, int *sock, struct err *e)
 {
 	cleanup_fd int ours = -1, theirs = -1;
 	int pair[2], fd = -1;
@@ -122,11 +142,12 @@ pid_t proc_fork_init(int *pidfd, int *sock, struct err *e)
 		return err_sys(e, "socketpair");
 	ours = pair[0];
 	theirs = pair[1];
-	// Without CLONE_VM this is fork(2) with a namespace. The library's fork() would run its
-	// atfork handlers; there are no threads and none of ours registers any. Not clone3: its
-	// flags lie in memory, so a unit's RestrictNamespaces= cannot look at them and refuses it.
 	(void)fflush(NULL); // else the child would write what we have buffered once more
-	long pid = syscall(SYS_clone, CLONE_NEWPID | CLONE_PIDFD | SIGCHLD, NULL, &fd, NULL, NULL);
+	long pid = group && *group >= 0 ? clone_init_into(*group, &fd) : -1;
+	if (pid >= 0)
+		*group = -1;
+	else
+		pid = clone_init(&fd);
 	if (pid < 0)
 		return err_sys(e, "clone into a PID namespace");
 	if (pid == 0) {

@@ -49,7 +49,7 @@ int qemu_spawn_init(struct qemu_spawn *s, const struct qemu_confined *c, const c
 	};
 	if (!c->on)
 		return 0;
-	s->starter = proc_fork_init(&s->starter_pidfd, &s->starter_sock, e);
+	s->starter = proc_fork_init(NULL, &s->starter_pidfd, &s->starter_sock, e);
 	if (s->starter == 0)
 		qemu_starter_main(s->starter_sock, c, empty);
 	return s->starter < 0 ? err_wrap(e, "starter") : 0;

@@ -129,18 +129,19 @@ static int launch(struct sup *s, struct err *e)
 {
 	path_text tool;
 	const char *argv[] = { tool, s->address, NULL };
+	int group = s->group;
 	char number[16];
 	pid_t vmm = 0;
 
 	path_tool("mvm-fc-launch", tool);
-	s->init = proc_fork_init(&s->init_fd, &s->init_sock, e);
+	s->init = proc_fork_init(&group, &s->init_fd, &s->init_sock, e);
 	if (s->init < 0)
 		return -e->no;
 	if (s->init == 0)
 		sup_init(s->init_sock, argv);
 	if (proc_id_get(s->init, &s->record.init, e) < 0 || set_phase(s, SUP_ACTIVATING, e) < 0)
 		return -e->no;
-	if (s->group >= 0 && cgroup_enter(s->group, s->init, e) < 0)
+	if (group >= 0 && cgroup_enter(group, s->init, e) < 0)
 		return -e->no;
 	if (fd_write_all(s->init_sock, "G", 1, e) < 0 || sup_launched(s->init_sock, &vmm, e) < 0)
 		return -e->no;

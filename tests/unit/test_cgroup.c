@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/proc.h"
 #include "sys/cgroup.h"
 #include "tap.h"
 
@@ -120,6 +121,49 @@ TEST(kill_ends_all_inside_and_the_group_can_go)
 	CHECK_INT(cgroup_populated(fd, &in, &e), 0);
 	CHECK(!in);
 	base_closep(&fd);
+}
+
+TEST(an_init_is_born_in_its_group)
+{
+	int fd, group, pidfd = -1, sock = -1;
+	struct cgroup_host h = { 0 };
+	struct err e = { 0 };
+	bool in = false;
+	pid_t pid;
+	char byte;
+
+	if (!start(&h))
+		return;
+	group = fd = cgroup_open(&h, node, &vm, &e);
+	pid = proc_fork_init(&group, &pidfd, &sock, &e);
+	if (pid == 0)
+		_exit(read(sock, &byte, 1) == 0 ? 0 : 1);
+	CHECK(pid > 0);
+	CHECK_INT(group, -1);
+	CHECK_INT(cgroup_populated(fd, &in, &e), 0);
+	CHECK(in);
+	base_closep(&sock);
+	CHECK_INT(waitpid(pid, NULL, 0), pid);
+	CHECK_INT(cgroup_wait_empty(fd, 60000, &e), 0);
+	base_closep(&pidfd);
+	base_closep(&fd);
+	CHECK_INT(cgroup_remove(&h, node, &vm, 60000, &e), 0);
+}
+
+TEST(an_init_that_cannot_be_born_in_its_group_is_to_be_moved)
+{
+	int group = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC), asked = group, pidfd, sock;
+	struct err e = { 0 };
+	pid_t pid = proc_fork_init(&group, &pidfd, &sock, &e);
+
+	if (pid == 0)
+		_exit(0);
+	CHECK(pid > 0);
+	CHECK_INT(group, asked);
+	CHECK_INT(waitpid(pid, NULL, 0), pid);
+	base_closep(&pidfd);
+	base_closep(&sock);
+	base_closep(&group);
 }
 
 TEST(removal_kills_what_is_inside_first)

@@ -414,7 +414,7 @@ TEST(an_init_has_pid_1_and_its_socket)
 	int pidfd = -1, sock = -1;
 	char got[32] = "";
 
-	pid_t pid = proc_fork_init(&pidfd, &sock, &e);
+	pid_t pid = proc_fork_init(NULL, &pidfd, &sock, &e);
 	if (pid == 0) {
 		char text[32], byte;
 
@@ -444,7 +444,7 @@ TEST(what_an_init_started_dies_with_the_caller)
 	pid_t caller = fork();
 	if (caller == 0) {
 		int pidfd, sock;
-		pid_t pid = proc_fork_init(&pidfd, &sock, &e);
+		pid_t pid = proc_fork_init(NULL, &pidfd, &sock, &e);
 
 		if (pid == 0) {
 			if (fork() == 0) {
