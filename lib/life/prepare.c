@@ -100,9 +100,16 @@ static int bridge(const char *verb, const char *object, struct err *e)
 	return proc_tool(argv, NULL, NULL, TOOL_MS, e);
 }
 
-static int make_network(const struct plan *p, struct err *e)
+static int make_tap(const void *arg, struct err *e)
 {
-	if (bridge("ensure", p->a.tenant, e) < 0 || bridge("tap-add", p->address, e) < 0)
+	const struct plan *p = arg;
+
+	return bridge("ensure", p->a.tenant, e) < 0 ? -e->no : bridge("tap-add", p->address, e);
+}
+
+static int attach(struct plan *p, struct err *e)
+{
+	if (beside_end(&p->network, e) < 0)
 		return -e->no;
 	if (fault_point("life-prepare-tap"))
 		return err_sys(e, "fault");
@@ -177,6 +184,8 @@ static int choose(struct plan *p, struct err *e)
 		return -e->no;
 	if (fault_point("life-prepare-taken"))
 		return err_sys(e, "fault");
+	if (beside_begin(make_tap, p, &p->network, e) < 0)
+		return -e->no;
 	if (p->launch.mode == LAUNCH_BOOT) {
 		if (base_prepare(p, &refused, e) < 0)
 			return -e->no;
@@ -191,12 +200,12 @@ static int choose(struct plan *p, struct err *e)
 static int prepare(struct plan *p, struct err *e)
 {
 	if (pool_load(p->a.tenant, p->a.pool, &p->pool, e) < 0 || forget_last_start(p, e) < 0 ||
-	    choose(p, e) < 0 || make_network(p, e) < 0)
-		return -e->no;
-	prepare_stage(p, "network");
-	if (set_limits(p, e) < 0 || prepare_drives(p, e) < 0)
+	    choose(p, e) < 0 || set_limits(p, e) < 0 || prepare_drives(p, e) < 0)
 		return -e->no;
 	prepare_stage(p, "drives");
+	if (attach(p, e) < 0)
+		return -e->no;
+	prepare_stage(p, "network");
 	if (fault_point("life-prepare-drives"))
 		return err_sys(e, "fault");
 	if (prepare_jail(p, e) < 0)
@@ -211,6 +220,7 @@ int step_prepare(const struct address *a, int wait_ms, struct err *e)
 {
 	struct plan p = { .a = *a,
 			  .revision = REVISION_NONE,
+			  .network = BESIDE_NONE,
 			  .wait_ms = wait_ms,
 			  .launch = { .begun_ms = (uint64_t)clock_ms() } };
 	int r;
@@ -220,6 +230,7 @@ int step_prepare(const struct address *a, int wait_ms, struct err *e)
 		return -e->no;
 	address_print(a, p.address);
 	r = prepare(&p, e);
+	beside_free(&p.network); // the step's end is finish's beginning
 	if (r < 0)
 		launch_leave_error(a, e);
 	pool_free(&p.pool);

@@ -2,6 +2,7 @@
 // The parts of `mvm-instance prepare`: everything that one run needs, put together in struct plan
 // and written to launch.json.
 #pragma once
+#include "base/beside.h"
 #include "base/clock.h"
 #include "disk/drive.h"
 #include "life/launch.h"
@@ -24,6 +25,7 @@ struct plan {
 	uint32_t uid;
 	bool drives[DRIVES]; // which of them it has
 	struct launch launch;
+	struct beside network; // makes bridge and TAP while the rest goes on
 	int wait_ms;
 };
 // When something of it was done, for the stage times of the start.

@@ -2,6 +2,7 @@
 #include "life/wake.h"
 
 #include "audit/audit.h"
+#include "base/beside.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/proc.h"
@@ -27,13 +28,20 @@ static int give_drives(const char *address, bool loaded, struct err *e)
 	return proc_tool(argv, NULL, NULL, TOOL_MS, e);
 }
 
-static int attach(const struct address *a, const char *address, bool metadata, struct err *e)
+struct attach {
+	const struct address *a;
+	const char *address;
+	bool metadata;
+};
+
+static int attach(const void *arg, struct err *e)
 {
-	const char *const argv[] = { "mvm-bridge", "tap-attach", address, NULL };
+	const struct attach *t = arg;
+	const char *const argv[] = { "mvm-bridge", "tap-attach", t->address, NULL };
 
 	if (proc_tool(argv, NULL, NULL, TOOL_MS, e) < 0)
 		return -e->no;
-	return metadata ? metad_offer(a, e) : 0;
+	return t->metadata ? metad_offer(t->a, e) : 0;
 }
 
 static void add_stage(struct start_record *r, const struct launch *l, const char *stage)
@@ -45,14 +53,20 @@ static void add_stage(struct start_record *r, const struct launch *l, const char
 static int go_on(const struct address *a, const struct launch *l, struct vm *vm,
 		 struct start_record *r, struct err *e)
 {
+	cleanup_beside struct beside network = BESIDE_NONE;
 	cleanup_pool struct pool pool = { 0 };
 
-	if (pool_load(a->tenant, a->pool, &pool, e) < 0 || give_drives(l->address, true, e) < 0)
+	if (pool_load(a->tenant, a->pool, &pool, e) < 0)
+		return -e->no;
+	// It has its own address by now, and nobody in it goes on before both are done.
+	const struct attach to = { a, l->address, pool.metadata_enabled };
+
+	if (beside_begin(attach, &to, &network, e) < 0 || give_drives(l->address, true, e) < 0)
 		return -e->no;
 	add_stage(r, l, "drives-given");
 	if (fault_point("life-commit-drives"))
 		return err_sys(e, "fault");
-	if (attach(a, l->address, pool.metadata_enabled, e) < 0)
+	if (beside_end(&network, e) < 0)
 		return -e->no;
 	add_stage(r, l, "attached");
 	if (fault_point("life-commit-attached"))

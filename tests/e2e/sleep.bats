@@ -99,7 +99,7 @@ is_cold() { # ADDRESS CAUSE
 	[[ $(captures "$vm" '.[0].spent') == true ]]
 	explain "$vm" '.start.stages[] | "# \(.stage) \(.ms)"' >&3
 	# every stage of the wake, in order, and the whole of it
-	[[ $(explain "$vm" '.start.stages | map(.stage) | join(" ")') == capture*network*drives*jail*api-up*spent*loaded*repaired*drives-given*attached*thawed ]]
+	[[ $(explain "$vm" '.start.stages | map(.stage) | join(" ")') == capture*drives*network*jail*api-up*spent*loaded*repaired*drives-given*attached*thawed ]]
 	[[ $(explain "$vm" '.start | (.stages | map(.ms) | . == sort), .total_ms == .stages[-1].ms, .total_ms > 0' | xargs) == "true true true" ]]
 	[[ $(mvm-instance stats "$vm" | jq -c '[.start, .sleep]') == "$(mvm-instance explain "$vm" | jq -c '[.start, .sleep]')" ]]
 	[[ $(explain "$vm" '.start.load, .sleep.kind, .sleep.quiesced, .next_parent' | xargs) == "true full true gen-1" ]]
