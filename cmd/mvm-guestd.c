@@ -154,6 +154,12 @@ static bool on_at_once(void *arg, uint8_t type, const struct guest_hook *h)
 	return machine_at_once(type, h);
 }
 
+static int on_owed(void *arg, struct err *e)
+{
+	(void)arg;
+	return machine_owed(e);
+}
+
 static int on_changed(void *arg, enum guest_drive which, const char *user,
 		      const uint8_t digest[GUEST_DIGEST], struct err *e)
 {
@@ -183,6 +189,7 @@ static int run(struct guestd *g, struct err *e)
 		.dial_ended = on_dial_ended,
 		.around = on_around,
 		.at_once = on_at_once,
+		.owed = on_owed,
 		.worker_file = WORKER_FILE,
 		.changed = on_changed,
 	};

@@ -86,6 +86,8 @@ static bool free_dead(struct agent *a)
 			agent_session_left(c);
 		if (c->hook)
 			agent_hook_orphan(c->hook);
+		if (c->owed)
+			agent_hook_pay(a);
 		if (c->ours)
 			a->hooks.dial_ended(a->arg, c->taken);
 		agent_conn_free(c);

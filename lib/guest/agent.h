@@ -27,6 +27,10 @@ struct agent_hooks {
 	// True: what is asked runs no program and waits for nobody, and is done in the agent's own
 	// process, before another one would have begun. NULL: nothing is so.
 	bool (*at_once)(void *arg, uint8_t type, const struct guest_hook *h);
+	// What a repair or a thaw that was done at once has put off. Done when its host has what it
+	// asked for and is gone, and before anything else around a capture at the latest: what
+	// fails here keeps the guest from being thawed. NULL: nothing is put off.
+	int (*owed)(void *arg, struct err *e);
 	const char *worker_file; // as of guest/worker.h, or NULL
 	// SECRETS_CHANGED, CONFIG_CHANGED (guest/drive.h): reads that drive again; user owns
 	// secrets. On failure what was read before stays. NULL: there are no drives.

@@ -69,6 +69,7 @@ struct conn {
 	uint32_t room[GUEST_STREAMS];
 	struct forward *forward;
 	struct hook *hook; // that it has asked for
+	bool owed;	   // when it ends, what was put off is done
 };
 
 struct exec {
@@ -111,6 +112,7 @@ struct agent {
 	struct hook *hook; // under way
 	struct probe *probe;
 	bool asleep;	  // between a sleep that is done and a wake
+	bool owing;	  // something was put off
 	struct buf later; // lines that wait for a quiet moment
 	struct loop_source *later_timer;
 };
@@ -184,6 +186,7 @@ void agent_forward_free(struct forward *f);
 int agent_hook_start(struct conn *c, const struct guest_head *head, const uint8_t *p,
 		     struct err *e) MUST_CHECK;
 void agent_hook_orphan(struct hook *h); // its connection has gone; the work goes on
+void agent_hook_pay(struct agent *a);	// does what was put off
 void agent_hook_child(struct agent *a, pid_t pid);
 void agent_hook_free(struct hook *h);
 // agent_probe.c, agent_worker.c

@@ -281,6 +281,36 @@ static int answer_at_once(struct conn *c, const char *why)
 	return 0;
 }
 
+static int pay(struct agent *a, struct err *e)
+{
+	if (!a->owing)
+		return 0;
+	if (a->hooks.owed(a->arg, e) < 0)
+		return err_wrap(e, "what the repair has put off");
+	a->owing = false;
+	return 0;
+}
+
+void agent_hook_pay(struct agent *a)
+{
+	struct err e = { 0 };
+
+	if (pay(a, &e) < 0)
+		agent_say(a, "%s", e.msg);
+}
+
+// The host goes on while the guest does the rest. Only where no user's process could see that
+// something of the repair is missing.
+static void owe(struct conn *c, struct job *job)
+{
+	struct agent *a = c->a;
+
+	if (!a->hooks.owed || (job->type == GUEST_REPAIR && !a->asleep))
+		return;
+	job->want.flags |= GUEST_HOOK_OWE;
+	a->owing = c->owed = true;
+}
+
 static int do_at_once(struct conn *c, const struct job *job, struct err *e)
 {
 	cleanup(guest_steps_clear) struct guest_steps steps = { .fd = -1 };
@@ -317,8 +347,12 @@ int agent_hook_start(struct conn *c, const struct guest_head *head, const uint8_
 	// What never slept has nothing to wake; what is left frozen all the same is freed.
 	if (head->type == GUEST_THAW && !a->asleep)
 		job.want.flags |= GUEST_HOOK_QUIET;
-	if (a->hooks.at_once && a->hooks.at_once(a->arg, job.type, &job.want))
+	if (job.type != GUEST_REPAIR && pay(a, e) < 0)
+		return -e->no;
+	if (a->hooks.at_once && a->hooks.at_once(a->arg, job.type, &job.want)) {
+		owe(c, &job);
 		return do_at_once(c, &job, e);
+	}
 	agent_conn_set_timer(c, 0);
 	c->state = CONN_HOOK;
 	return start(a, c, &job, e);

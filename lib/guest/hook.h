@@ -10,6 +10,9 @@ enum guest_hook_flags {
 	// Of SLEEP: the guest becomes a template, which lets go of /data. Of REPAIR: it was one, or
 	// another guest, and becomes the one that it is told to be.
 	GUEST_HOOK_TEMPLATE = 2,
+	// Never sent: the agent's own word to agent_hooks.around, that what nobody waits for may be
+	// owed.
+	GUEST_HOOK_OWE = 4,
 };
 struct guest_hook {
 	uint32_t deadline_ms; // the answer comes within this time

@@ -33,9 +33,11 @@ struct guest_steps;
 int machine_around(uint8_t type, const struct guest_hook *h, struct guest_steps *steps,
 		   struct err *e) MUST_CHECK;
 bool machine_at_once(uint8_t type, const struct guest_hook *h);
+int machine_owed(struct err *e) MUST_CHECK; // as of agent.h
 int machine_repair(const struct guest_hook *h, struct guest_steps *steps, struct err *e) MUST_CHECK;
-int machine_boot_id(struct err *e) MUST_CHECK; // a new one in /run/mvm/boot-id
-void machine_worker(const char *user);	       // may write guest/worker.h's file from now on
+int machine_repair_owed(struct err *e) MUST_CHECK; // what it has put off
+int machine_boot_id(struct err *e) MUST_CHECK;	   // a new one in /run/mvm/boot-id
+void machine_worker(const char *user);		   // may write guest/worker.h's file from now on
 // Stops every process but the agent (our parent) and us: by the freezer of cgroup v2, else by
 // SIGSTOP. What was stopped is written down, and only that goes on.
 int machine_freeze(int64_t deadline_ms, struct err *e) MUST_CHECK;

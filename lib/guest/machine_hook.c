@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/proc.h"
 #include "guest/hook.h"
 
@@ -165,23 +166,32 @@ static int go_to_sleep(const struct guest_hook *h, struct guest_steps *steps, in
 	return -e->no;
 }
 
+static struct guest_net owed; // an announcement
+
 // Others learn it from the first packet at the latest.
-static void announce(const struct guest_hook *h, struct guest_steps *steps)
+static void announce(void)
 {
 	struct err e = { 0 };
 
-	if (!h->net.address)
-		return;
-	if (machine_announce(&h->net, &e) < 0)
-		guest_step(steps, "announce: %s", e.msg);
-	else
-		guest_step(steps, "announce");
+	if (owed.address && machine_announce(&owed, &e) < 0)
+		log_warn("", "%s", e.msg);
+	owed.address = 0;
+}
+
+int machine_owed(struct err *e)
+{
+	announce();
+	return machine_repair_owed(e);
 }
 
 static int wake(const struct guest_hook *h, struct guest_steps *steps, int64_t deadline,
 		struct err *e)
 {
-	announce(h, steps);
+	owed = h->net;
+	if (h->net.address)
+		guest_step(steps, "announce");
+	if (!(h->flags & GUEST_HOOK_OWE))
+		announce();
 	if (resume(steps, e) < 0)
 		return -e->no;
 	if (h->flags & GUEST_HOOK_QUIET)

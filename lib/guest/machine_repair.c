@@ -35,7 +35,7 @@ static int set_clock(uint64_t utc_us, struct guest_steps *steps, struct err *e)
 }
 
 // Both are needed: the new bytes, and the kernel's generator made from them at once.
-static int reseed(const uint8_t seed[32], struct guest_steps *steps, struct err *e)
+static int reseed(const uint8_t seed[32], struct err *e)
 {
 	cleanup_fd int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
 	struct {
@@ -44,7 +44,6 @@ static int reseed(const uint8_t seed[32], struct guest_steps *steps, struct err 
 	} pool = { 256, 32, { 0 } };
 	int r;
 
-	guest_step(steps, "random numbers");
 	memcpy(pool.bytes, seed, sizeof(pool.bytes));
 	r = fd < 0 ? -1 : ioctl(fd, RNDADDENTROPY, &pool);
 	explicit_bzero(&pool, sizeof(pool));
@@ -184,9 +183,35 @@ static int leave_template(struct guest_steps *steps, struct err *e)
 	return machine_data(&found, e);
 }
 
+// Of a repair: 25 ms of a guest that was just loaded under emulation, where all code is new.
+static struct {
+	bool due;
+	uint8_t seed[32];
+} owed;
+
+int machine_repair_owed(struct err *e)
+{
+	if (!owed.due)
+		return 0;
+	if (reseed(owed.seed, e) < 0 || machine_boot_id(e) < 0)
+		return -e->no;
+	explicit_bzero(&owed, sizeof(owed));
+	return 0;
+}
+
+static int renew(const struct guest_hook *h, struct guest_steps *steps, struct err *e)
+{
+	bool later = h->flags & GUEST_HOOK_OWE;
+
+	guest_step(steps, "random numbers and boot id%s", later ? ": before the thaw" : "");
+	owed.due = true;
+	memcpy(owed.seed, h->seed, sizeof(owed.seed));
+	return later ? 0 : machine_repair_owed(e);
+}
+
 int machine_repair(const struct guest_hook *h, struct guest_steps *steps, struct err *e)
 {
-	if ((h->time_us && set_clock(h->time_us, steps, e) < 0) || reseed(h->seed, steps, e) < 0)
+	if ((h->time_us && set_clock(h->time_us, steps, e) < 0) || renew(h, steps, e) < 0)
 		return -e->no;
 	if (h->flags & GUEST_HOOK_TEMPLATE) {
 		guest_step(steps, "hardware address");
@@ -201,8 +226,5 @@ int machine_repair(const struct guest_hook *h, struct guest_steps *steps, struct
 		    machine_network(&h->net, e) < 0)
 			return -e->no;
 	}
-	guest_step(steps, "boot id");
-	if (machine_boot_id(e) < 0)
-		return -e->no;
 	return h->flags & GUEST_HOOK_TEMPLATE ? leave_template(steps, e) : 0;
 }

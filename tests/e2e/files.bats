@@ -135,7 +135,7 @@ digest() { sha256sum | cut -d' ' -f1; }
 	mvm-guest health "$VM" >/dev/null
 	sleep 1
 	run -0 --separate-stderr mvm-guest hook "$VM" repair
-	[[ $(jq -c .steps <<<"$output") == *clock*random*network*'boot id'* ]]
+	[[ $(jq -c .steps <<<"$output") == *clock*'random numbers and boot id: before the thaw'*network* ]]
 	run -0 --separate-stderr mvm-guest hook "$VM" repair
 	run -0 --separate-stderr mvm-guest hook "$VM" wake
 	[[ $(in_guest 'cat /tmp/hooks') == $'slept\nwoke' ]]

@@ -28,6 +28,7 @@ struct world {
 	int (*around)(void *arg, uint8_t type, const struct guest_hook *h,
 		      struct guest_steps *steps, struct err *e);
 	bool (*at_once)(void *arg, uint8_t type, const struct guest_hook *h);
+	int (*owed)(void *arg, struct err *e);
 	int (*changed)(void *arg, enum guest_drive which, const char *user,
 		       const uint8_t digest[GUEST_DIGEST], struct err *e);
 	const char *worker_file;
@@ -108,6 +109,7 @@ static inline void agent_process(struct world *g)
 				     .dial_ended = on_dial_ended,
 				     .around = g->around,
 				     .at_once = g->at_once,
+				     .owed = g->owed,
 				     .changed = g->changed,
 				     .worker_file = g->worker_file };
 	struct err e = { 0 };

@@ -129,6 +129,79 @@ TEST(what_waits_for_nobody_is_done_by_the_agent_itself_with_the_same_answers)
 	CHECK(runs(&g, &e));
 }
 
+static int pay(void *arg, struct err *e)
+{
+	cleanup_fd int dir = open(tap_dir(), O_DIRECTORY | O_CLOEXEC);
+
+	(void)arg;
+	if (faccessat(dir, "refuse", F_OK, 0) == 0)
+		return err_kind(e, ERR_FAILED, "not today");
+	return fd_replace_file(dir, "paid", "1", 1, 0600, e);
+}
+
+static struct world owing(void)
+{
+	struct world g = { .around = stand_in, .at_once = but_sleep, .owed = pay };
+	struct guest_welcome w = { 0 };
+	struct guest_info info;
+	struct err e = { 0 };
+
+	CHECK(boot(&g, &w, &info, &e) == 0);
+	CHECK_INT(ask(&g, guest_prepare_sleep, 10000, NULL, &e), 0);
+	return g;
+}
+
+static bool is_paid(const struct world *g)
+{
+	return faccessat(g->dir, "paid", F_OK, 0) == 0;
+}
+
+TEST(what_a_repair_puts_off_is_done_when_its_host_is_gone)
+{
+	struct world g = owing();
+	struct guest_conn *c = reach(&g);
+	const struct guest_hook h = { .deadline_ms = 10000 };
+	struct err e = { 0 };
+
+	CHECK_INT(guest_repair(c, &h, NULL, &e), 0);
+	CHECK(!is_paid(&g));
+	guest_close(c);
+	wait_file(&g, "paid", "1");
+}
+
+TEST(and_before_a_thaw_at_the_latest)
+{
+	struct world g = owing();
+	cleanup_guest struct guest_conn *c = reach(&g);
+	const struct guest_hook h = { .deadline_ms = 10000 };
+	struct err e = { 0 };
+
+	CHECK_INT(guest_repair(c, &h, NULL, &e), 0);
+	CHECK(!is_paid(&g));
+	CHECK_INT(ask(&g, guest_thaw, 10000, NULL, &e), 0);
+	CHECK(is_paid(&g));
+}
+
+TEST(what_cannot_be_done_keeps_the_guest_from_being_thawed)
+{
+	const struct guest_hook quiet = { .deadline_ms = 10000, .flags = GUEST_HOOK_QUIET };
+	struct world g = owing();
+	struct err e = { 0 };
+
+	CHECK_INT(fd_replace_file(g.dir, "refuse", "1", 1, 0600, &e), 0);
+	CHECK_INT(ask(&g, guest_repair, 10000, NULL, &e), 0);
+	CHECK(ask(&g, guest_thaw, 10000, NULL, &e) < 0);
+	CHECK_STR(e.msg, "guest: what the repair has put off: not today");
+	cleanup_guest struct guest_conn *c = reach(&g);
+	err_clear(&e);
+	CHECK(guest_thaw(c, &quiet, NULL, &e) < 0);
+	CHECK(faccessat(g.dir, "thawed", F_OK, 0) < 0);
+	CHECK(!runs(&g, &e) && e.kind == ERR_UNAVAILABLE);
+	CHECK_INT(unlinkat(g.dir, "refuse", 0), 0);
+	CHECK_INT(ask(&g, guest_thaw, 10000, NULL, &e), 0);
+	CHECK(runs(&g, &e));
+}
+
 // Takes drives whose digest begins with a 1.
 static int take_drive(void *arg, enum guest_drive which, const char *user,
 		      const uint8_t digest[GUEST_DIGEST], struct err *e)
