@@ -30,7 +30,7 @@ void helper_begin(const struct launch *l, struct start_record *r)
 	const struct start_stage *s = l->stages.items;
 
 	for (size_t i = 0; i < l->stages.len; i++)
-		start_stage_add(r, s[i].stage, s[i].ms);
+		start_stage_add(&r->stages, s[i].stage, s[i].ms);
 }
 
 // Open until the VMM has it open too: so long a FIFO keeps its size.
@@ -90,13 +90,13 @@ static int configure(const struct helper *h, struct start_record *r, struct err 
 		return -e->no;
 	if (helper_settle(h->instance, h->run_fd, e) < 0)
 		return err_wrap(e, "give up rights");
-	start_stage_add(r, "api-up", helper_ms(h->launch));
+	start_stage_add(&r->stages, "api-up", helper_ms(h->launch));
 	for (size_t i = 0; i < h->launch->requests.len; i++) {
 		if (api_call(api, q[i].method, q[i].path, q[i].body, API_CALL_MS, NULL, e) < 0)
 			return -e->no;
 		// One row per stage, with the time its last call was answered.
 		if (i + 1 == h->launch->requests.len || !str_eq(q[i].stage, q[i + 1].stage))
-			start_stage_add(r, q[i].stage, helper_ms(h->launch));
+			start_stage_add(&r->stages, q[i].stage, helper_ms(h->launch));
 	}
 	return 0;
 }
@@ -135,7 +135,7 @@ static int wait_ready(const struct helper *h, struct start_record *r, struct err
 		return -e->no;
 	if (guest_serve_ready(h->listen_fd, h->launch->uid, h->vmm_fd, &w, deadline, &info, e) < 0)
 		return err_wrap(e, "wait for the guest's agent");
-	start_stage_add(r, "ready", helper_ms(h->launch));
+	start_stage_add(&r->stages, "ready", helper_ms(h->launch));
 	return 0;
 }
 

@@ -4,9 +4,9 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "disk/drive.h"
 #include "fc/api.h"
 #include "life/helper.h"
+#include "life/push.h"
 #include "life/vm.h"
 #include "snap/gen.h"
 #include "snap/rules.h"
@@ -30,7 +30,7 @@ struct load {
 
 static void stage(struct load *l, const char *name)
 {
-	start_stage_add(&l->start, name, helper_ms(&l->launch));
+	start_stage_add(&l->start.stages, name, helper_ms(&l->launch));
 }
 
 static int open_launch(struct load *l, const struct address *a, int vmm_fd, struct err *e)
@@ -94,21 +94,17 @@ static int settle(struct load *l, const struct address *a, struct err *e)
 // or one that is being rewritten, is left to it as well.
 static void look_at_drives(struct load *l, const struct address *a)
 {
-	static const struct {
-		enum drive_kind kind;
-		enum guest_drive which;
-	} all[] = { { DRIVE_SECRETS, GUEST_DRIVE_SECRETS }, { DRIVE_CONFIG, GUEST_DRIVE_CONFIG } };
-
-	for (size_t i = 0; i < COUNT(all); i++) {
+	for (size_t i = 0; i < PUSH_DRIVES; i++) {
+		const struct push_drive *d = &push_drives[i];
 		struct guest_told *told = &l->told[l->drive_count];
 		struct err ignored = { 0 };
 		struct trailer t;
 
-		if (drive_look(a->instance, all[i].kind, &t, &ignored) < 0)
+		if (drive_look(a->instance, d->kind, &t, &ignored) < 0)
 			continue;
-		told->which = all[i].which;
+		told->which = d->which;
 		memcpy(told->digest, t.digest, sizeof(told->digest));
-		l->drives[l->drive_count++] = (struct load_drive){ all[i].kind, t.number };
+		l->drives[l->drive_count++] = (struct load_drive){ d->kind, t.number };
 	}
 }
 

@@ -53,10 +53,7 @@ static int take_op(struct held *h, struct err *e)
 
 void prepare_stage(struct plan *p, const char *stage)
 {
-	struct start_stage *s = codec_list_add(&p->launch.stages, sizeof(*s));
-
-	base_cut(s->stage, sizeof(s->stage), "%s", stage);
-	s->ms = (uint64_t)clock_ms() - p->launch.begun_ms;
+	start_stage_add(&p->launch.stages, stage, (uint64_t)clock_ms() - p->launch.begun_ms);
 }
 
 // What the record says of this run, as it is going to be. A boot leaves no capture behind that a

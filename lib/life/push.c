@@ -9,8 +9,6 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "disk/drive.h"
-#include "guest/drive.h"
 #include "guest/host.h"
 #include "life/launch.h"
 #include "state/instances.h"
@@ -54,7 +52,8 @@ struct one { // a guest
 	struct start_record start;
 };
 
-static const enum drive_kind pushed[] = { DRIVE_SECRETS, DRIVE_CONFIG };
+const struct push_drive push_drives[] = { { DRIVE_SECRETS, GUEST_DRIVE_SECRETS },
+					  { DRIVE_CONFIG, GUEST_DRIVE_CONFIG } };
 
 static uint64_t *slot(struct instance *i, enum drive_kind k)
 {
@@ -77,8 +76,8 @@ static int rewrite(struct one *o, struct err *e)
 	if (store_lock(&s, STORE_INSTANCE, &o->a, o->wait_ms, e) < 0 ||
 	    instance_load_from(&s, &o->a, &o->t, &o->i, e) < 0)
 		return -e->no;
-	for (size_t n = 0; counts(&o->i) && n < COUNT(pushed); n++) {
-		enum drive_kind k = pushed[n];
+	for (size_t n = 0; counts(&o->i) && n < PUSH_DRIVES; n++) {
+		enum drive_kind k = push_drives[n].kind;
 		bool rewritten = false;
 
 		if (drive_refresh(&s, &o->a, k, &o->want[k], &rewritten, e) < 0) {
@@ -122,15 +121,14 @@ static int connect_guest(const struct one *o, struct guest_conn **c, struct err 
 	return guest_open(&at, MIN(o->deadline, clock_ms() + ASK_MS), c, e);
 }
 
-static int ask(const struct one *o, enum drive_kind k, struct err *e)
+static int ask(const struct one *o, const struct push_drive *d, struct err *e)
 {
-	enum guest_drive which = k == DRIVE_SECRETS ? GUEST_DRIVE_SECRETS : GUEST_DRIVE_CONFIG;
 	cleanup_guest struct guest_conn *c = NULL;
 
 	if (connect_guest(o, &c, e) < 0)
 		return -e->no;
-	return guest_ask_drive(c, which, o->want[k].digest, MIN(o->deadline, clock_ms() + ASK_MS),
-			       e);
+	return guest_ask_drive(c, d->which, o->want[d->kind].digest,
+			       MIN(o->deadline, clock_ms() + ASK_MS), e);
 }
 
 // What the guest took is written down, unless it is another run by now. It has it already, so that
@@ -171,9 +169,9 @@ static int await_running(struct one *o, struct err *e)
 }
 
 // A busy agent, or one whose drive was rewritten again meanwhile, is asked again.
-static int ask_until(const struct one *o, enum drive_kind k, struct err *e)
+static int ask_until(const struct one *o, const struct push_drive *d, struct err *e)
 {
-	while (ask(o, k, e) < 0) {
+	while (ask(o, d, e) < 0) {
 		if (clock_left(o->deadline) < AGAIN_MS ||
 		    (e->kind != ERR_UNAVAILABLE && e->kind != ERR_TIMEOUT))
 			return -e->no;
@@ -186,10 +184,11 @@ static int ask_until(const struct one *o, enum drive_kind k, struct err *e)
 static int tell_guest(const struct one *o, enum push_outcome *ret, struct err *e)
 {
 	*ret = PUSH_TAKEN;
-	for (size_t n = 0; n < COUNT(pushed); n++) {
-		enum drive_kind k = pushed[n];
+	for (size_t n = 0; n < PUSH_DRIVES; n++) {
+		enum drive_kind k = push_drives[n].kind;
 
-		if (!o->due[k] || ((o->has[k] || ask_until(o, k, e) == 0) && record(o, k, e) == 0))
+		if (!o->due[k] ||
+		    ((o->has[k] || ask_until(o, &push_drives[n], e) == 0) && record(o, k, e) == 0))
 			continue;
 		(void)err_wrap(e, "tell the guest of its %s", drive_names[k]);
 		note(o, k, e);

@@ -3,7 +3,17 @@
 // time. What cannot be reached is reported, and a later push goes on with it.
 #pragma once
 #include "base/name.h"
+#include "disk/drive.h"
+#include "guest/drive.h"
 #include "json/codec.h"
+
+// What a guest is told of, and how it knows them.
+#define PUSH_DRIVES 2
+struct push_drive {
+	enum drive_kind kind;
+	enum guest_drive which;
+};
+extern const struct push_drive push_drives[PUSH_DRIVES];
 
 enum push_outcome {
 	PUSH_CURRENT, // had it already

@@ -42,11 +42,9 @@ void take_close(struct take *t)
 
 int take_stage(struct take *t, const char *name, const char *fault, struct err *e)
 {
-	struct start_stage *s = codec_list_add(&t->stages, sizeof(*s));
 	char point[64];
 
-	base_cut(s->stage, sizeof(s->stage), "%s", name);
-	s->ms = (uint64_t)(clock_ms() - t->begun);
+	start_stage_add(&t->stages, name, (uint64_t)(clock_ms() - t->begun));
 	base_cut(point, sizeof(point), "life-%s-%s", t->what, fault);
 	return fault_point(point) ? err_sys(e, "fault") : 0;
 }

@@ -46,7 +46,7 @@ static int attach(const void *arg, struct err *e)
 
 static void add_stage(struct start_record *r, const struct launch *l, const char *stage)
 {
-	start_stage_add(r, stage, helper_ms(l));
+	start_stage_add(&r->stages, stage, helper_ms(l));
 	r->total_ms = helper_ms(l);
 }
 
@@ -146,13 +146,13 @@ static int resume(const struct address *a, struct start_record *r, struct err *e
 	address_print(a, address);
 	if (vm_open(&vm, a, e) < 0 || vm_run(&vm, e) < 0)
 		return -e->no;
-	start_stage_add(r, "running", (uint64_t)(clock_ms() - begun));
+	start_stage_add(&r->stages, "running", (uint64_t)(clock_ms() - begun));
 	if (fault_point("life-resume-running"))
 		return err_sys(e, "fault");
 	// Its clock stood still.
 	if (vm_repair(&vm, e) == 0 && give_drives(address, false, e) == 0) {
 		r->total_ms = (uint64_t)(clock_ms() - begun);
-		start_stage_add(r, "repaired", r->total_ms);
+		start_stage_add(&r->stages, "repaired", r->total_ms);
 		return 0;
 	}
 	(void)err_wrap(e, "repair the guest");

@@ -115,9 +115,9 @@ void start_free(struct start_record *r)
 	codec_free(start_fields, r);
 }
 
-void start_stage_add(struct start_record *r, const char *stage, uint64_t ms)
+void start_stage_add(struct codec_list *stages, const char *stage, uint64_t ms)
 {
-	struct start_stage *s = codec_list_add(&r->stages, sizeof(*s));
+	struct start_stage *s = codec_list_add(stages, sizeof(*s));
 
 	(void)snprintf(s->stage, sizeof(s->stage), "%s", stage);
 	s->ms = ms;

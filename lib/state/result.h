@@ -72,7 +72,7 @@ struct start_record {
 extern const struct field start_fields[], start_stage_fields[];
 #define cleanup_start cleanup(start_free)
 void start_free(struct start_record *r);
-void start_stage_add(struct start_record *r, const char *stage, uint64_t ms);
+void start_stage_add(struct codec_list *stages, const char *stage, uint64_t ms);
 void start_drive_add(struct start_record *r, const char *drive, uint64_t number);
 bool start_has_drive(const struct start_record *r, const char *drive, uint64_t number);
 

@@ -253,7 +253,7 @@ TEST(results_cross_processes_as_they_were)
 	err_object(&e, "a/b/i-00000001");
 	err_hint(&e, "look at the console");
 	result_from_err(&e, "req", &r.error);
-	start_stage_add(&r, "jail", 12);
+	start_stage_add(&r.stages, "jail", 12);
 	codec_print(start_fields, &r, &text);
 	CHECK(codec_parse(start_fields, text.data, text.len, &back, &again) == 0);
 	CHECK(result_to_err(&back.error, &again) < 0);
