@@ -30,8 +30,8 @@ int ask_undo(const struct address *a, const struct instance *seen, int wait_ms,
 // Brings a record whose worker or VMM died into a state that is true; nothing to do is fine.
 // ending: the instance is about to be stopped, so a guest that cannot be thawed is no hindrance.
 int ask_settle(const struct address *a, bool ending, int wait_ms, struct err *e) MUST_CHECK;
-// Of a verb whose backend failed: was its op not even begun by a step, it is taken back, and so told
-// by *ret_never. Then nobody but the backend knows why.
+// Of a verb whose backend failed: was its op not even begun by a step, it is taken back, and so
+// told by *ret_never. Then nobody but the backend knows why.
 int ask_take_back(const struct address *a, int wait_ms, bool *ret_never, struct err *e) MUST_CHECK;
 // Behind it no op is left but that of somebody who was quicker: kind unavailable. Of the steps of a
 // start none lives as long as its op, which so looks dead to who has not asked the backend since.
