@@ -23,7 +23,7 @@ teardown() {
 # For whoever reads of a case that failed.
 what_is_there() {
 	mvm-instance list | cut -c1-400
-	ps -eo pid,ppid,stat,wchan:24,etimes,args --sort=-etimes | grep -v ' \[' | tail -n 30 | cut -c1-200
+	ps --ppid 2 -p 2 --deselect -o pid,ppid,stat,wchan:24,etimes,args --sort=-etimes | tail -n 30 | cut -c1-200
 	journalctl --no-pager -n 60 -o short-monotonic | cut -c1-200
 }
 
