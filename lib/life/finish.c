@@ -3,9 +3,9 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/path.h"
-#include "base/proc.h"
 #include "disk/drive.h"
 #include "life/backend.h"
+#include "life/bridge.h"
 #include "life/capture.h"
 #include "life/console.h"
 #include "life/held.h"
@@ -18,7 +18,6 @@
 
 #define CONSOLE_LOOK 65536 // of the console's end, for the cause of an end
 #define CONSOLE_SHOW 6	   // lines of it in a message
-#define TOOL_MS	     60000
 #define GOING_DOWN   "mvm-guestd: going down: "
 #define OVER_MEMORY  "the VMM was killed: over its memory limit"
 
@@ -248,7 +247,6 @@ static int record(struct held *h, const struct ending *end, struct err *e)
 static int release(const struct address *a, int vmm, struct err *e)
 {
 	address_text address;
-	const char *const argv[] = { "mvm-bridge", "tap-del", address, NULL };
 
 	address_print(a, address);
 	if (fault_point("life-finish-release"))
@@ -257,7 +255,7 @@ static int release(const struct address *a, int vmm, struct err *e)
 	if (drive_release(a, e) < 0)
 		return err_wrap(e, "drives");
 	// The document first: it is the TAP that makes its address true.
-	if (metad_withdraw(a, e) < 0 || proc_tool(argv, NULL, NULL, TOOL_MS, e) < 0)
+	if (metad_withdraw(a, e) < 0 || bridge_run("tap-del", address, e) < 0)
 		return -e->no;
 	return vmm == INSTANCE_VMM_NONE ? 0 : jail_remove(instance_vmm_names[vmm], a->instance, e);
 }

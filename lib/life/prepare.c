@@ -7,12 +7,11 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
-#include "base/proc.h"
 #include "life/backend.h"
 #include "life/base.h"
+#include "life/bridge.h"
 #include "life/capture.h"
 #include "life/held.h"
-#include "life/metad.h"
 #include "life/steps.h"
 #include "state/transition.h"
 #include "state/usage.h"
@@ -23,7 +22,6 @@
 #define OVERHEAD_FIRECRACKER_MIB 96
 #define OVERHEAD_CPU_PCT	 20
 #define OVERHEAD_TASKS		 64
-#define TOOL_MS			 60000
 
 // Takes over the op that the caller wrote, or makes one: then the same check holds for a
 // `systemctl start` by hand.
@@ -90,18 +88,13 @@ static int take_over(struct plan *p, struct err *e)
 	return record_plan(p, &h, e);
 }
 
-static int bridge(const char *verb, const char *object, struct err *e)
-{
-	const char *const argv[] = { "mvm-bridge", verb, object, NULL };
-
-	return proc_tool(argv, NULL, NULL, TOOL_MS, e);
-}
-
 static int make_tap(const void *arg, struct err *e)
 {
 	const struct plan *p = arg;
 
-	return bridge("ensure", p->a.tenant, e) < 0 ? -e->no : bridge("tap-add", p->address, e);
+	if (bridge_run("ensure", p->a.tenant, e) < 0)
+		return -e->no;
+	return bridge_run("tap-add", p->address, e);
 }
 
 static int attach(struct plan *p, struct err *e)
@@ -114,10 +107,7 @@ static int attach(struct plan *p, struct err *e)
 	// A template never is.
 	if (p->launch.mode == LAUNCH_LOAD || p->i.role == INSTANCE_ROLE_TEMPLATE)
 		return 0;
-	if (bridge("tap-attach", p->address, e) < 0)
-		return -e->no;
-	// A guest that was promised metadata does not start without: it could not tell the reason.
-	return p->pool.metadata_enabled ? metad_offer(&p->a, e) : 0;
+	return bridge_attach(&p->a, p->pool.metadata_enabled, e);
 }
 
 static int set_limits(const struct plan *p, struct err *e)

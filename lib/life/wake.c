@@ -9,9 +9,9 @@
 #include "life/ask.h"
 #include "life/backend.h"
 #include "life/base.h"
+#include "life/bridge.h"
 #include "life/capture.h"
 #include "life/helper.h"
-#include "life/metad.h"
 #include "life/vm.h"
 
 #define TOOL_MS 60000
@@ -30,18 +30,14 @@ static int give_drives(const char *address, bool loaded, struct err *e)
 
 struct attach {
 	const struct address *a;
-	const char *address;
 	bool metadata;
 };
 
 static int attach(const void *arg, struct err *e)
 {
 	const struct attach *t = arg;
-	const char *const argv[] = { "mvm-bridge", "tap-attach", t->address, NULL };
 
-	if (proc_tool(argv, NULL, NULL, TOOL_MS, e) < 0)
-		return -e->no;
-	return t->metadata ? metad_offer(t->a, e) : 0;
+	return bridge_attach(t->a, t->metadata, e);
 }
 
 static void add_stage(struct start_record *r, const struct launch *l, const char *stage)
@@ -59,7 +55,7 @@ static int go_on(const struct address *a, const struct launch *l, struct vm *vm,
 	if (pool_load(a->tenant, a->pool, &pool, e) < 0)
 		return -e->no;
 	// It has its own address by now, and nobody in it goes on before both are done.
-	const struct attach to = { a, l->address, pool.metadata_enabled };
+	const struct attach to = { a, pool.metadata_enabled };
 
 	if (beside_begin(attach, &to, &network, e) < 0 || give_drives(l->address, true, e) < 0)
 		return -e->no;
