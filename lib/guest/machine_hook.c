@@ -169,29 +169,36 @@ static int go_to_sleep(const struct guest_hook *h, struct guest_steps *steps, in
 static struct guest_net owed; // an announcement
 
 // Others learn it from the first packet at the latest.
-static void announce(void)
+static void announce(const struct guest_hook *h, struct guest_steps *steps)
 {
 	struct err e = { 0 };
 
-	if (owed.address && machine_announce(&owed, &e) < 0)
-		log_warn("", "%s", e.msg);
-	owed.address = 0;
+	if (!h->net.address)
+		return;
+	if (h->flags & GUEST_HOOK_OWE) {
+		guest_step(steps, "announce: after the answer");
+		owed = h->net;
+	} else if (machine_announce(&h->net, &e) < 0) {
+		guest_step(steps, "announce: %s", e.msg);
+	} else {
+		guest_step(steps, "announce");
+	}
 }
 
 int machine_owed(struct err *e)
 {
-	announce();
+	struct err unheard = { 0 };
+
+	if (owed.address && machine_announce(&owed, &unheard) < 0)
+		log_warn("", "announce: %s", unheard.msg);
+	owed.address = 0;
 	return machine_repair_owed(e);
 }
 
 static int wake(const struct guest_hook *h, struct guest_steps *steps, int64_t deadline,
 		struct err *e)
 {
-	owed = h->net;
-	if (h->net.address)
-		guest_step(steps, "announce");
-	if (!(h->flags & GUEST_HOOK_OWE))
-		announce();
+	announce(h, steps);
 	if (resume(steps, e) < 0)
 		return -e->no;
 	if (h->flags & GUEST_HOOK_QUIET)
