@@ -82,9 +82,10 @@ void proc_leave(int keep);
 // dies with it by the kernel's rule for a namespace's init. Needs CAP_SYS_ADMIN.
 // *group: the directory of a cgroup that it is to be born in, or -1. Moving it there later waits
 // for every processor (10 to 40 ms); where the kernel cannot do otherwise, *group is untouched,
-// else it is -1 afterwards. NULL: none. Returns 0 in the child, where *sock is the child's end of a
-// SOCK_SEQPACKET pair; in the caller the child's pid, with *pidfd and *sock the caller's end; or
-// -errno.
+// else it is -1 afterwards. NULL: none.
+//
+// Returns 0 in the child, where *sock is the child's end of a SOCK_SEQPACKET pair; in the caller
+// the child's pid, with *pidfd and *sock the caller's end; or -errno.
 pid_t proc_fork_init(int *group, int *pidfd, int *sock, struct err *e) MUST_CHECK;
 // To be called (again) in the child after a change of uid, which clears PDEATHSIG.
 int proc_die_with_parent(int sock, struct err *e) MUST_CHECK;
